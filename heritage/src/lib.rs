@@ -1,0 +1,44 @@
+//! What crosses `fork()`: everything the master and its children share, and nothing else.
+//!
+//! The master and the workers do not know each other's crates; they meet here, in one closed enum of
+//! orders (master to worker), one of reports (worker to master), one page of counters a worker, and
+//! the bundle that a new worker starts with.
+
+mod channel;
+mod order;
+mod scoreboard;
+
+use std::os::fd::OwnedFd;
+
+pub use channel::{Channel, Received};
+pub use order::{CompileOutcome, CompileSteps, Diagnostic, ListenerId, Order, Report, Severity};
+pub use scoreboard::{OwnPage, Scoreboard, WorkerPage, WorkerState};
+
+/// Most workers that one master runs; the scoreboard has a page for each.
+///
+/// Twice the cores of the largest machines that one load balancer is put on.
+pub const WORKERS_MAX: usize = 1024;
+
+/// What a worker starts with: its descriptors, its counters and the image it serves first.
+pub struct Inheritance {
+    /// Index of this worker, from 0; also its page of the scoreboard.
+    pub index: usize,
+    /// Orders in, reports out. End-of-file means that the master is gone.
+    pub channel: Channel,
+    /// The one page of the scoreboard that this worker may write.
+    pub page: OwnPage,
+    /// Listening sockets to accept from: non-blocking TCP sockets that listen already.
+    pub listeners: Vec<(ListenerId, OwnedFd)>,
+    /// The generation to serve first.
+    pub image: InheritedImage,
+}
+
+/// A sealed image and where it goes.
+pub struct InheritedImage {
+    /// Number of the generation, from 1.
+    pub generation: u64,
+    /// Slot of the arena that the image was linked for.
+    pub slot: u8,
+    /// The sealed memfd.
+    pub file: OwnedFd,
+}

@@ -1,0 +1,136 @@
+//! The closed enums that the master and its children speak.
+//!
+//! They travel as JSON in one datagram each, with the descriptors they are about beside them: orders
+//! are rare (a reload, a death, a change of scale), so what `strace` shows counts for more than bytes.
+
+use serde::{Deserialize, Serialize};
+
+/// Names one listening socket: the address it listens on, and the worker it was made for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct ListenerId {
+    /// Index into the configured listen addresses.
+    pub address: u16,
+    /// Index of the worker that it was made for.
+    pub worker: u16,
+}
+
+/// Master to worker.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Order {
+    /// Map the sealed image that travels with this order and send new requests to it.
+    /// Answered by [`Report::Loaded`] or [`Report::LoadFailed`].
+    Load {
+        /// Number of the generation.
+        generation: u64,
+        /// Slot of the arena that it was linked for.
+        slot: u8,
+    },
+    /// Unmap this generation at once, whatever still uses it: its slot is needed.
+    Retire {
+        /// Number of the generation.
+        generation: u64,
+    },
+    /// Also accept from the listening socket that travels with this order: its worker is dead.
+    Adopt {
+        /// Which socket it is.
+        listener: ListenerId,
+    },
+    /// Accept what waits in this socket's queue, close it, and say [`Report::Released`].
+    Release {
+        /// Which socket it is.
+        listener: ListenerId,
+    },
+    /// Accept what waits, close every listener, finish every request, and exit with 0.
+    Drain,
+    /// Exit with 0 now.
+    Stop,
+}
+
+/// Worker to master.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Report {
+    /// The inherited image is mapped and the worker accepts.
+    Ready {
+        /// The generation it serves.
+        generation: u64,
+        /// Microseconds it took to map and initialise the image.
+        map_us: u64,
+    },
+    /// The ordered generation is active here.
+    Loaded {
+        /// Number of the generation.
+        generation: u64,
+        /// Microseconds it took to map and initialise it.
+        map_us: u64,
+    },
+    /// The ordered generation could not be mapped or initialised; the one before it still serves.
+    LoadFailed {
+        /// Number of the generation.
+        generation: u64,
+        /// A sentence for the operator.
+        reason: String,
+    },
+    /// No request of this generation lives here any more and it is unmapped.
+    Retired {
+        /// Number of the generation.
+        generation: u64,
+    },
+    /// The queue of this listening socket was emptied and the worker closed its copy.
+    Released {
+        /// Which socket it is.
+        listener: ListenerId,
+    },
+}
+
+/// How grave a diagnostic is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Severity {
+    /// Explains the one before it.
+    Note,
+    /// The script loads all the same.
+    Warning,
+    /// The script is refused.
+    Error,
+}
+
+/// One message about a script, with the place it is about.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Diagnostic {
+    /// How grave it is.
+    pub severity: Severity,
+    /// File, as the operator named it; empty when the message is about no file.
+    pub file: String,
+    /// Line, from 1; 0 when unknown.
+    pub line: u32,
+    /// Column, from 1; 0 when unknown.
+    pub column: u32,
+    /// The message alone.
+    pub message: String,
+    /// The message as Clang prints it, with file, line, source text and caret; without colours.
+    pub rendered: String,
+}
+
+/// Milliseconds that each step of a compile took.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct CompileSteps {
+    /// Clang: source to LLVM IR.
+    pub front_end_ms: f64,
+    /// The optimisation pipeline.
+    pub optimise_ms: f64,
+    /// IR to machine code.
+    pub code_ms: f64,
+    /// JITLink, and writing the image.
+    pub link_ms: f64,
+}
+
+/// What a compile child says of its work, as one JSON document on its report pipe.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct CompileOutcome {
+    /// Whether the memfd now holds an image.
+    pub compiled: bool,
+    /// Every diagnostic, in Clang's order.
+    pub diagnostics: Vec<Diagnostic>,
+    /// How long each step took.
+    pub steps: CompileSteps,
+}
