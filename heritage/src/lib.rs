@@ -10,7 +10,7 @@ mod scoreboard;
 
 use std::os::fd::OwnedFd;
 
-pub use channel::{Channel, Received};
+pub use channel::{Channel, FILES_MAX, MESSAGE_MAX, Received};
 pub use order::{CompileOutcome, CompileSteps, Diagnostic, ListenerId, Order, Report, Severity};
 pub use scoreboard::{OwnPage, Scoreboard, WorkerPage, WorkerState};
 

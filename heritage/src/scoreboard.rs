@@ -1,8 +1,18 @@
 //! The scoreboard: one page of shared memory a worker, written by that worker and read by the master.
+//!
+//! It is all atomics, so that nobody waits for anybody: a worker that dies in the middle of an update
+//! leaves a counter that is one short, and never a lock that is held. A worker unmaps every page but
+//! its own right after the fork, so that a script gone wild cannot write into a neighbour's.
 
 use std::io;
+use std::num::NonZeroUsize;
 use std::ops::Deref;
-use std::sync::atomic::{AtomicU8, AtomicU64};
+use std::ptr::NonNull;
+use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
+
+use nix::sys::mman::{MapFlags, ProtFlags, mmap_anonymous, munmap};
+
+use crate::WORKERS_MAX;
 
 /// What a worker is doing, as `kiln status` names it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -33,43 +43,154 @@ pub struct WorkerPage {
     pub heartbeat_ms: AtomicU64,
 }
 
-/// The master's mapping: all pages.
-pub struct Scoreboard {
-    _todo: (),
+impl WorkerPage {
+    /// Says what the worker is doing now.
+    pub fn enter(&self, state: WorkerState) {
+        self.state.store(state as u8, Ordering::Relaxed);
+    }
+
+    fn clear(&self) {
+        self.enter(WorkerState::Starting);
+        let counters = [
+            &self.generation,
+            &self.requests,
+            &self.connections,
+            &self.accepted,
+            &self.heartbeat_ms,
+        ];
+        for counter in counters {
+            counter.store(0, Ordering::Relaxed);
+        }
+    }
 }
 
+/// The pages that this process has mapped: all of them in the master, its own in a worker.
+///
+/// The mapping lasts as long as the process: pages are handed out as [`OwnPage`], and a master without
+/// a scoreboard has nothing left to do.
+pub struct Scoreboard {
+    pages: NonNull<WorkerPage>,
+    mapped: std::ops::Range<usize>,
+}
+
+// The mapping is raw memory: making it, narrowing it and reading through it have no safe wrapper.
+#[allow(unsafe_code)]
 impl Scoreboard {
     /// Reserves shared memory for [`crate::WORKERS_MAX`] pages; untouched ones cost nothing.
     pub fn create() -> io::Result<Self> {
-        todo!()
+        const LENGTH: usize = WORKERS_MAX * size_of::<WorkerPage>();
+        let length = NonZeroUsize::new(LENGTH).expect("there is at least one worker");
+        let protection = ProtFlags::PROT_READ | ProtFlags::PROT_WRITE;
+        // SAFETY: an anonymous mapping at an address of the kernel's choice overlaps nothing.
+        let pages = unsafe { mmap_anonymous(None, length, protection, MapFlags::MAP_SHARED)? };
+        Ok(Scoreboard { pages: pages.cast(), mapped: 0..WORKERS_MAX })
     }
 
     /// Page of worker `index`.
-    pub fn page(&self, _index: usize) -> &WorkerPage {
-        todo!()
+    pub fn page(&self, index: usize) -> &WorkerPage {
+        assert!(self.mapped.contains(&index), "page {index} is not mapped here");
+        // SAFETY: `mapped` holds the pages that are mapped, for the life of the process (nothing but
+        // `keep_only` unmaps, and it narrows `mapped`). Zeroed memory is a valid page, the kernel
+        // aligns mappings to pages, and all of it is atomics, which others may write meanwhile.
+        unsafe { self.pages.add(index).as_ref() }
     }
 
     /// Zeroes the page of worker `index` for the next worker of that index.
-    pub fn clear(&self, _index: usize) {
-        todo!()
+    pub fn clear(&self, index: usize) {
+        self.page(index).clear();
     }
 
     /// In a new worker: keeps its own page and unmaps the others.
-    pub fn keep_only(self, _index: usize) -> OwnPage {
-        todo!()
+    ///
+    /// Takes `&mut self` and not `self`: the child of a fork stands deep in the master's loop.
+    pub fn keep_only(&mut self, index: usize) -> io::Result<OwnPage> {
+        let page = NonNull::from(self.page(index));
+        let others = [self.mapped.start..index, index + 1..self.mapped.end];
+        self.mapped = index..index + 1;
+        for range in others.into_iter().filter(|range| !range.is_empty()) {
+            // SAFETY: the range lies in the mapping, `&mut self` proves that no reference into it is
+            // alive, and `mapped` no longer names it.
+            unsafe {
+                munmap(self.pages.add(range.start).cast(), range.len() * size_of::<WorkerPage>())?;
+            }
+        }
+        Ok(OwnPage { page })
     }
 }
 
 /// A worker's mapping: its own page alone.
 pub struct OwnPage {
-    page: std::ptr::NonNull<WorkerPage>,
+    page: NonNull<WorkerPage>,
 }
 
 impl Deref for OwnPage {
     type Target = WorkerPage;
+    // A pointer into shared memory, see `Scoreboard`.
     #[allow(unsafe_code)]
     fn deref(&self) -> &WorkerPage {
         // SAFETY: `keep_only` left this page mapped for the life of the process, and it is all atomics.
         unsafe { self.page.as_ref() }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use nix::sys::signal::Signal;
+    use nix::sys::wait::{WaitStatus, waitpid};
+    use nix::unistd::{ForkResult, fork};
+
+    use super::*;
+
+    /// Forks, runs `child` there, and says how it ended.
+    #[allow(unsafe_code)]
+    fn in_child(child: impl FnOnce()) -> WaitStatus {
+        // SAFETY: the child does nothing but what `child` does, which is system calls and atomics,
+        // and ends without unwinding.
+        match unsafe { fork() }.unwrap() {
+            ForkResult::Child => {
+                child();
+                // SAFETY: ends the process at once, which is what the child is to do.
+                unsafe { libc::_exit(0) }
+            }
+            ForkResult::Parent { child } => waitpid(child, None).unwrap(),
+        }
+    }
+
+    #[test]
+    fn the_master_reads_what_a_forked_worker_counted() {
+        let mut scoreboard = Scoreboard::create().unwrap();
+        let ended = in_child(|| {
+            let page = scoreboard.keep_only(7).unwrap();
+            page.enter(WorkerState::Serving);
+            page.requests.fetch_add(42, Ordering::Relaxed);
+        });
+        assert!(matches!(ended, WaitStatus::Exited(_, 0)), "{ended:?}");
+        assert_eq!(scoreboard.page(7).requests.load(Ordering::Relaxed), 42);
+        assert_eq!(scoreboard.page(7).state.load(Ordering::Relaxed), WorkerState::Serving as u8);
+        assert_eq!(scoreboard.page(6).requests.load(Ordering::Relaxed), 0);
+        scoreboard.clear(7);
+        assert_eq!(scoreboard.page(7).requests.load(Ordering::Relaxed), 0);
+    }
+
+    #[test]
+    #[allow(unsafe_code)]
+    fn a_worker_cannot_touch_the_page_of_another() {
+        let mut scoreboard = Scoreboard::create().unwrap();
+        let neighbour = std::ptr::from_ref(scoreboard.page(8)).cast::<u8>().cast_mut();
+        let ended = in_child(|| {
+            let _own = scoreboard.keep_only(7).unwrap();
+            // SAFETY: not sound, and meant so: the page is gone, and the child dies of the write.
+            unsafe { neighbour.write_volatile(1) }
+        });
+        assert!(matches!(ended, WaitStatus::Signaled(_, Signal::SIGSEGV, _)), "{ended:?}");
+        assert_eq!(scoreboard.page(8).state.load(Ordering::Relaxed), 0);
+    }
+
+    #[test]
+    #[should_panic(expected = "page 1 is not mapped here")]
+    fn a_page_that_was_given_up_is_not_handed_out() {
+        let mut scoreboard = Scoreboard::create().unwrap();
+        let _own = scoreboard.keep_only(0).unwrap();
+        scoreboard.page(1);
     }
 }
