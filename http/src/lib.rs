@@ -1,1 +1,45 @@
-//! http
+//! HTTP/1.1 without sockets and without clocks: bytes in, typed heads and body runs out, and back.
+//!
+//! Kiln speaks HTTP in two roles, server to clients and client to origins, and both stand on this
+//! crate. It decides what a message *is*; whoever calls it decides when to read, write or give up.
+//! What is ambiguous is refused and never repaired (RFC 9112, section 11.2): a front end that guesses
+//! differently from the origin behind it is how requests are smuggled.
+//!
+//! Reading order: `fields` (the alphabet), `scan` (where a head ends), `request` and `response` (what
+//! it says), `body` (where content ends), `encode` (typed values to bytes; the only place that makes
+//! bytes for a peer).
+#![forbid(unsafe_code)]
+
+pub mod body;
+pub mod encode;
+mod error;
+pub mod fields;
+mod request;
+mod response;
+mod scan;
+mod status;
+mod target;
+
+pub use body::{BodyDecoder, Framing, Step};
+pub use encode::{Date, Full, Output};
+pub use error::{BodyError, RequestError, ResponseError};
+pub use fields::{FieldSpan, Known, Span};
+pub use request::{Limits, RequestHead};
+pub use response::ResponseHead;
+pub use scan::Scan;
+pub use status::reason;
+
+/// Protocol version of a message, as far as it changes how Kiln treats it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Version {
+    /// HTTP/1.0: connections close unless asked otherwise, and there is no chunked coding.
+    Http10,
+    /// HTTP/1.1, and what later minor versions are treated as (RFC 9110, section 2.5).
+    #[default]
+    Http11,
+}
+
+/// Most field lines of a head; more is answered 431.
+///
+/// Browsers send about 20 and gateways add a few; nginx and Apache httpd stop at 100 as well.
+pub const FIELDS_MAX: usize = 100;

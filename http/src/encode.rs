@@ -1,0 +1,344 @@
+//! Typed values to bytes: the only place that makes bytes for a peer.
+//!
+//! A head that goes out is generated line by line from fields that were checked when they came in; a
+//! head that came in is never copied through. What belongs to one connection alone (RFC 9110, section
+//! 7.6.1) is left behind here, in both directions.
+
+use std::io::Write;
+use std::net::IpAddr;
+use std::time::SystemTime;
+
+use crate::Version;
+use crate::body::Framing;
+use crate::fields::{FieldSpan, Known, Span};
+use crate::request::RequestHead;
+use crate::response::ResponseHead;
+use crate::status::reason;
+
+/// A place for output that can be full.
+#[derive(Debug)]
+pub struct Output<'a> {
+    bytes: &'a mut [u8],
+    filled: usize,
+}
+
+/// There is no room for what was to be written; what is there is to be thrown away.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Full;
+
+impl<'a> Output<'a> {
+    /// Writes from the beginning of `bytes`.
+    pub fn new(bytes: &'a mut [u8]) -> Self {
+        Output { bytes, filled: 0 }
+    }
+
+    /// Bytes written so far.
+    pub fn filled(&self) -> usize {
+        self.filled
+    }
+
+    /// Writes `part`.
+    pub fn push(&mut self, part: &[u8]) -> Result<(), Full> {
+        let end = self.filled + part.len();
+        self.bytes.get_mut(self.filled..end).ok_or(Full)?.copy_from_slice(part);
+        self.filled = end;
+        Ok(())
+    }
+
+    fn field(&mut self, name: &[u8], value: &[u8]) -> Result<(), Full> {
+        self.push(name)?;
+        self.push(b": ")?;
+        self.push(value)?;
+        self.push(b"\r\n")
+    }
+
+    fn number(&mut self, number: u64) -> Result<(), Full> {
+        let mut digits = [0; 20];
+        let mut at = digits.len();
+        let mut rest = number;
+        loop {
+            at -= 1;
+            digits[at] = b'0' + (rest % 10) as u8;
+            rest /= 10;
+            if rest == 0 {
+                return self.push(&digits[at..]);
+            }
+        }
+    }
+
+    fn formatted(&mut self, value: impl std::fmt::Display) -> Result<(), Full> {
+        let mut rest = &mut self.bytes[self.filled..];
+        let before = rest.len();
+        write!(rest, "{value}").map_err(|_| Full)?;
+        self.filled += before - rest.len();
+        Ok(())
+    }
+
+    fn content_length(&mut self, length: u64) -> Result<(), Full> {
+        self.push(b"Content-Length: ")?;
+        self.number(length)?;
+        self.push(b"\r\n")
+    }
+}
+
+/// The text of a `Date` field, formatted once a second rather than once a response.
+#[derive(Clone, Debug)]
+pub struct Date(Vec<u8>);
+
+impl Date {
+    /// The text for `now`, which the caller read from its clock.
+    pub fn at(now: SystemTime) -> Self {
+        Date(httpdate::fmt_http_date(now).into_bytes())
+    }
+}
+
+/// One change to the fields of a request that goes upstream.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Edit<'a> {
+    /// Remove every field of this name, then append one with this value.
+    Set(&'a [u8], &'a [u8]),
+    /// Append a field, whatever there is of that name.
+    Add(&'a [u8], &'a [u8]),
+    /// Remove every field of this name.
+    Remove(&'a [u8]),
+}
+
+impl<'a> Edit<'a> {
+    fn name(self) -> &'a [u8] {
+        match self {
+            Edit::Set(name, _) | Edit::Add(name, _) | Edit::Remove(name) => name,
+        }
+    }
+
+    fn removes(self, name: &[u8]) -> bool {
+        !matches!(self, Edit::Add(..)) && self.name().eq_ignore_ascii_case(name)
+    }
+}
+
+/// Writes the head of a request to an origin: origin form, version 1.1, `Host`, the end-to-end fields
+/// with `edits` applied in their order, `Via` and `X-Forwarded-*`. Edits of fields that frame the
+/// message or belong to the connection are without effect.
+pub fn upstream_request<'e, E>(
+    out: &mut Output<'_>,
+    head: &RequestHead,
+    bytes: &[u8],
+    client: IpAddr,
+    edits: E,
+) -> Result<(), Full>
+where
+    E: Iterator<Item = Edit<'e>> + Clone,
+{
+    push_request_line(out, head, bytes)?;
+    let is_edited = |name: &[u8]| edits.clone().any(|edit| edit.removes(name));
+    if !is_edited(b"host") {
+        out.field(b"Host", head.authority.of(bytes))?;
+    }
+    for field in &head.fields {
+        let name = field.name.of(bytes);
+        let is_ours = match field.known {
+            Known::Host | Known::XForwardedFor | Known::XForwardedProto => true,
+            // An expectation that nobody waits for, or one from a 1.0 client.
+            Known::Expect => !head.expects_continue,
+            _ => false,
+        };
+        if is_ours || !is_end_to_end(field, &head.connection_options, bytes) || is_edited(name) {
+            continue;
+        }
+        out.field(name, field.value.of(bytes))?;
+    }
+    if !is_edited(b"x-forwarded-for") {
+        push_forwarded_for(out, head, bytes, client)?;
+    }
+    if !is_edited(b"x-forwarded-proto") {
+        out.field(b"X-Forwarded-Proto", b"http")?;
+    }
+    let mut later = edits;
+    while let Some(edit) = later.next() {
+        let (Edit::Set(name, value) | Edit::Add(name, value)) = edit else { continue };
+        let is_undone = later.clone().any(|edit| edit.removes(name));
+        if !is_undone && !Known::of(name).is_generated() {
+            out.field(name, value)?;
+        }
+    }
+    push_via(out, head.version)?;
+    match head.framing {
+        Framing::Length(length) => out.content_length(length)?,
+        Framing::Chunked => out.push(b"Transfer-Encoding: chunked\r\n")?,
+        Framing::None | Framing::UntilClose => {}
+    }
+    out.push(b"\r\n")
+}
+
+/// How a response goes to the client.
+#[derive(Clone, Copy, Debug)]
+pub struct ResponseFrame {
+    /// How the client finds the end of the body.
+    pub framing: Framing,
+    /// Version of the client's request.
+    pub version: Version,
+    /// Whether the connection closes after this response.
+    pub closes: bool,
+}
+
+/// Writes the head of a response that an origin made.
+pub fn relayed_response(
+    out: &mut Output<'_>,
+    head: &ResponseHead,
+    bytes: &[u8],
+    frame: ResponseFrame,
+    date: &Date,
+) -> Result<(), Full> {
+    push_status_line(out, head.status, head.reason.of(bytes))?;
+    let mut has_date = false;
+    for field in &head.fields {
+        if is_end_to_end(field, &head.connection_options, bytes) {
+            has_date |= field.known == Known::Date;
+            out.field(field.name.of(bytes), field.value.of(bytes))?;
+        }
+    }
+    push_via(out, head.version)?;
+    if head.is_interim() {
+        return out.push(b"\r\n");
+    }
+    if !has_date {
+        out.field(b"Date", &date.0)?;
+    }
+    // Without a body the length is what `GET` would have had, as far as the origin said it.
+    let length = match (frame.framing, head.status) {
+        (Framing::Length(length), _) => Some(length),
+        (Framing::None, 204) => None,
+        (Framing::None, _) => head.content_length,
+        _ => None,
+    };
+    if let Some(length) = length {
+        out.content_length(length)?;
+    }
+    if frame.framing == Framing::Chunked {
+        out.push(b"Transfer-Encoding: chunked\r\n")?;
+    }
+    push_connection(out, frame)
+}
+
+/// A response that Kiln makes itself.
+#[derive(Clone, Copy, Debug)]
+pub struct Reply<'a> {
+    /// Status code, 200 to 599.
+    pub status: u16,
+    /// Fields; those that frame the message or belong to the connection are without effect.
+    pub fields: &'a [(&'a [u8], &'a [u8])],
+    /// Bytes of content that follow, or would follow if the request were not `HEAD`.
+    pub content_bytes: u64,
+}
+
+/// Writes the head of a response that Kiln makes itself. The caller appends the content, if there is
+/// to be any ([`reply_has_content`]).
+pub fn reply(
+    out: &mut Output<'_>,
+    reply: &Reply<'_>,
+    frame: ResponseFrame,
+    date: &Date,
+) -> Result<(), Full> {
+    push_status_line(out, reply.status, reason(reply.status).as_bytes())?;
+    out.field(b"Date", &date.0)?;
+    for &(name, value) in reply.fields {
+        let known = Known::of(name);
+        if !known.is_generated() && known != Known::Date {
+            out.field(name, value)?;
+        }
+    }
+    if !matches!(reply.status, 204 | 304) {
+        out.content_length(reply.content_bytes)?;
+    }
+    push_connection(out, frame)
+}
+
+/// Whether a reply of this status to a method other than `HEAD` has content.
+pub fn reply_has_content(status: u16) -> bool {
+    !matches!(status, 204 | 304)
+}
+
+/// The interim response that tells a client to send its body.
+pub const CONTINUE: &[u8] = b"HTTP/1.1 100 Continue\r\n\r\n";
+
+/// What ends a chunked body.
+pub const LAST_CHUNK: &[u8] = b"0\r\n\r\n";
+
+/// Bytes that [`chunk`] adds to its content, at most: 8 digits and two line ends.
+pub const CHUNK_OVERHEAD_MAX: usize = 12;
+
+/// Writes `content`, which is not empty, as one chunk.
+pub fn chunk(out: &mut Output<'_>, content: &[u8]) -> Result<(), Full> {
+    assert!(!content.is_empty(), "an empty chunk would end the body");
+    out.formatted(format_args!("{:x}\r\n", content.len()))?;
+    out.push(content)?;
+    out.push(b"\r\n")
+}
+
+fn push_request_line(
+    out: &mut Output<'_>,
+    head: &RequestHead,
+    bytes: &[u8],
+) -> Result<(), Full> {
+    out.push(head.method.of(bytes))?;
+    out.push(b" ")?;
+    match head.path.is_empty() {
+        // An absolute target without a path (RFC 9112, section 3.2.4).
+        true if head.is_method(bytes, "OPTIONS") && head.query.is_empty() => out.push(b"*")?,
+        true => out.push(b"/")?,
+        false => out.push(head.path.of(bytes))?,
+    }
+    if !head.query.is_empty() || head.target.of(bytes).ends_with(b"?") {
+        out.push(b"?")?;
+        out.push(head.query.of(bytes))?;
+    }
+    out.push(b" HTTP/1.1\r\n")
+}
+
+/// Whether a field may leave the connection that it came from.
+fn is_end_to_end(field: &FieldSpan, connection_options: &[Span], bytes: &[u8]) -> bool {
+    let name = field.name.of(bytes);
+    let is_option = |option: &Span| option.of(bytes).eq_ignore_ascii_case(name);
+    !field.known.is_generated() && !connection_options.iter().any(is_option)
+}
+
+/// One `X-Forwarded-For` line: the addresses that came with the request, then the client's.
+fn push_forwarded_for(
+    out: &mut Output<'_>,
+    head: &RequestHead,
+    bytes: &[u8],
+    client: IpAddr,
+) -> Result<(), Full> {
+    out.push(b"X-Forwarded-For: ")?;
+    for field in head.fields.iter().filter(|field| field.known == Known::XForwardedFor) {
+        if !field.value.is_empty() && is_end_to_end(field, &head.connection_options, bytes) {
+            out.push(field.value.of(bytes))?;
+            out.push(b", ")?;
+        }
+    }
+    out.formatted(client.to_canonical())?;
+    out.push(b"\r\n")
+}
+
+fn push_via(out: &mut Output<'_>, received: Version) -> Result<(), Full> {
+    match received {
+        Version::Http10 => out.push(b"Via: 1.0 kiln\r\n"),
+        Version::Http11 => out.push(b"Via: 1.1 kiln\r\n"),
+    }
+}
+
+fn push_status_line(out: &mut Output<'_>, status: u16, reason: &[u8]) -> Result<(), Full> {
+    out.push(b"HTTP/1.1 ")?;
+    out.number(u64::from(status))?;
+    out.push(b" ")?;
+    out.push(reason)?;
+    out.push(b"\r\n")
+}
+
+fn push_connection(out: &mut Output<'_>, frame: ResponseFrame) -> Result<(), Full> {
+    if frame.closes {
+        out.push(b"Connection: close\r\n")?;
+    } else if frame.version == Version::Http10 {
+        out.push(b"Connection: keep-alive\r\n")?;
+    }
+    out.push(b"\r\n")
+}

@@ -1,0 +1,103 @@
+//! What can be wrong with a message. The type names the culprit: the client sends requests
+//! ([`RequestError`]), the origin sends responses ([`ResponseError`]), and either sends a body.
+
+use thiserror::Error;
+
+/// Why a request head is refused. The client is the culprit; [`RequestError::status`] tells it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+pub enum RequestError {
+    /// A line that ends in LF alone, or a CR that does not end a line.
+    #[error("a line does not end with CR LF")]
+    LineEnd,
+    /// Not `method SP target SP version`.
+    #[error("the request line is malformed")]
+    RequestLine,
+    /// HTTP/2 and later, or earlier than 1.0.
+    #[error("the protocol version is not HTTP/1.0 or HTTP/1.1")]
+    Version,
+    /// A form of target that this method does not take, or a byte that no target has.
+    #[error("the request target is malformed")]
+    Target,
+    /// The request line is longer than the limit.
+    #[error("the request target is too long")]
+    TargetTooLong,
+    /// A field line that is no `name: value`, is folded, or has a forbidden byte.
+    #[error("a field line is malformed")]
+    Field,
+    /// The head is longer than the limit.
+    #[error("the request head is too large")]
+    HeadTooLarge,
+    /// More field lines than the limit.
+    #[error("the request has too many fields")]
+    FieldsTooMany,
+    /// `Host` is missing from a 1.1 request, repeated, or no host (RFC 9112, section 3.2).
+    #[error("the Host field is missing, repeated or malformed")]
+    Host,
+    /// `Content-Length` is no number, or there are several.
+    #[error("the Content-Length is malformed or repeated")]
+    ContentLength,
+    /// `Transfer-Encoding` beside `Content-Length`, in a 1.0 request, or not ending in one `chunked`.
+    #[error("the Transfer-Encoding leaves the length of the body in doubt")]
+    TransferEncoding,
+    /// A transfer coding other than `chunked`.
+    #[error("the transfer coding is not implemented")]
+    TransferCoding,
+    /// `CONNECT`: Kiln opens no tunnels.
+    #[error("the method is not implemented")]
+    Method,
+    /// An `Expect` other than `100-continue`.
+    #[error("the expectation cannot be met")]
+    Expectation,
+}
+
+impl RequestError {
+    /// Status code that the client gets.
+    pub fn status(self) -> u16 {
+        match self {
+            Self::LineEnd | Self::RequestLine | Self::Target | Self::Field => 400,
+            Self::Host | Self::ContentLength | Self::TransferEncoding => 400,
+            Self::TargetTooLong => 414,
+            Self::Expectation => 417,
+            Self::HeadTooLarge | Self::FieldsTooMany => 431,
+            Self::TransferCoding | Self::Method => 501,
+            Self::Version => 505,
+        }
+    }
+}
+
+/// Why a response head is refused. The origin is the culprit and the client gets a 502.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+pub enum ResponseError {
+    /// A line that ends in LF alone, or a CR that does not end a line.
+    #[error("a line does not end with CR LF")]
+    LineEnd,
+    /// Not `version SP status SP reason`, or a status outside 100 to 599.
+    #[error("the status line is malformed")]
+    StatusLine,
+    /// A field line that is no `name: value`, is folded, or has a forbidden byte.
+    #[error("a field line is malformed")]
+    Field,
+    /// The head is longer than the limit, or has too many fields.
+    #[error("the response head is too large")]
+    TooLarge,
+    /// `Content-Length` or `Transfer-Encoding` leave the length of the body in doubt.
+    #[error("the length of the body is in doubt")]
+    Framing,
+}
+
+/// Why a chunked body is refused, whoever sent it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+pub enum BodyError {
+    /// A chunk size that is no hexadecimal number, or one that no body has.
+    #[error("a chunk size is malformed")]
+    ChunkSize,
+    /// Chunk data that is not followed by CR LF, or a line that ends in LF alone.
+    #[error("a chunk does not end with CR LF")]
+    ChunkEnd,
+    /// Chunk extensions or trailers with forbidden bytes.
+    #[error("a chunk extension or a trailer is malformed")]
+    Malformed,
+    /// Chunk extensions or trailers longer than any honest sender's.
+    #[error("chunk extensions or trailers are too long")]
+    TooLong,
+}

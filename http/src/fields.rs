@@ -1,0 +1,170 @@
+//! The alphabet of heads: tokens, values, lists, and the fields that Kiln itself must understand.
+//!
+//! Heads are kept as spans into the buffer they were parsed from, so that parsing copies nothing and
+//! allocates nothing. A field's name is classified once, while parsing.
+
+/// A part of the buffer that a head was parsed from, as offsets from the head's first byte.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Span {
+    start: u32,
+    end: u32,
+}
+
+impl Span {
+    /// The span of `part` in `whole`, which it must be a slice of unless it is empty.
+    pub(crate) fn locate(whole: &[u8], part: &[u8]) -> Self {
+        if part.is_empty() {
+            return Span::default();
+        }
+        let start = (part.as_ptr() as usize).wrapping_sub(whole.as_ptr() as usize);
+        assert!(start <= whole.len() && part.len() <= whole.len() - start, "not a part of the head");
+        Span { start: start as u32, end: (start + part.len()) as u32 }
+    }
+
+    /// The bytes, given the buffer that the head was parsed from.
+    pub fn of(self, bytes: &[u8]) -> &[u8] {
+        &bytes[self.start as usize..self.end as usize]
+    }
+
+    /// Whether there is nothing in it.
+    pub fn is_empty(self) -> bool {
+        self.start == self.end
+    }
+}
+
+/// One field line of a head.
+#[derive(Clone, Copy, Debug)]
+pub struct FieldSpan {
+    /// Name as the peer spelt it.
+    pub name: Span,
+    /// Value without surrounding whitespace.
+    pub value: Span,
+    /// Which field it is.
+    pub known: Known,
+}
+
+/// The fields that change what Kiln does. Every other one is carried without being understood.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Known {
+    /// Host of the request (RFC 9110, section 7.2).
+    Host,
+    /// Length of the content.
+    ContentLength,
+    /// Transfer codings of the message.
+    TransferEncoding,
+    /// Options for this connection alone, naming fields that stay on it.
+    Connection,
+    /// Never leaves the connection: `Keep-Alive`, `Proxy-Connection`, `TE`, `Upgrade`; and `Trailer`,
+    /// because trailers are not relayed.
+    HopByHop,
+    /// Behaviour that the client wants from the server.
+    Expect,
+    /// Addresses that the request came through.
+    XForwardedFor,
+    /// Scheme that the client used.
+    XForwardedProto,
+    /// When the message was made.
+    Date,
+    /// None of these.
+    Other,
+}
+
+impl Known {
+    /// Classifies a field name.
+    pub fn of(name: &[u8]) -> Self {
+        let is = |known: &str| name.eq_ignore_ascii_case(known.as_bytes());
+        // By length first: most names are none of these, and a length is one comparison.
+        match name.len() {
+            2 if is("te") => Self::HopByHop,
+            4 if is("host") => Self::Host,
+            4 if is("date") => Self::Date,
+            6 if is("expect") => Self::Expect,
+            7 if is("upgrade") || is("trailer") => Self::HopByHop,
+            10 if is("connection") => Self::Connection,
+            10 if is("keep-alive") => Self::HopByHop,
+            14 if is("content-length") => Self::ContentLength,
+            15 if is("x-forwarded-for") => Self::XForwardedFor,
+            16 if is("proxy-connection") => Self::HopByHop,
+            17 if is("transfer-encoding") => Self::TransferEncoding,
+            17 if is("x-forwarded-proto") => Self::XForwardedProto,
+            _ => Self::Other,
+        }
+    }
+
+    /// Whether Kiln generates this field itself, so that nobody's copy of it passes through.
+    pub fn is_generated(self) -> bool {
+        matches!(
+            self,
+            Self::ContentLength | Self::TransferEncoding | Self::Connection | Self::HopByHop
+        )
+    }
+}
+
+/// Whether `byte` may stand in a token (RFC 9110, section 5.6.2).
+pub fn is_token_byte(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte)
+}
+
+/// Whether `byte` may stand in a field value, quoted or not (RFC 9110, section 5.5).
+pub fn is_value_byte(byte: u8) -> bool {
+    byte == b'\t' || (byte >= b' ' && byte != 0x7f)
+}
+
+/// `value` without the spaces and tabs around it.
+pub fn trim(mut value: &[u8]) -> &[u8] {
+    while let [b' ' | b'\t', rest @ ..] | [rest @ .., b' ' | b'\t'] = value {
+        value = rest;
+    }
+    value
+}
+
+/// The members of a comma-separated list, without empty ones (RFC 9110, section 5.6.1).
+pub fn list(value: &[u8]) -> impl Iterator<Item = &[u8]> {
+    value.split(|&byte| byte == b',').map(trim).filter(|member| !member.is_empty())
+}
+
+/// A decimal number without sign or blanks, as `Content-Length` has it.
+pub fn decimal(value: &[u8]) -> Option<u64> {
+    if value.is_empty() || !value.iter().all(u8::is_ascii_digit) {
+        return None;
+    }
+    // Only digits, so it is ASCII; what remains to fail is the range.
+    std::str::from_utf8(value).ok()?.parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lists_are_split_at_commas_and_trimmed() {
+        let members: Vec<&[u8]> = list(b" a,, b\t, c d ,").collect();
+        assert_eq!(members, [&b"a"[..], b"b", b"c d"]);
+    }
+
+    #[test]
+    fn decimals_are_digits_alone_and_fit_64_bits() {
+        let check = |value: &str, expect| assert_eq!(decimal(value.as_bytes()), expect, "{value:?}");
+        check("0", Some(0));
+        check("0042", Some(42));
+        check("18446744073709551615", Some(u64::MAX));
+        check("18446744073709551616", None);
+        check("", None);
+        check("+1", None);
+        check("-1", None);
+        check("1 ", None);
+        check("0x10", None);
+        check("1,1", None);
+    }
+
+    #[test]
+    fn names_are_classified_whatever_their_case() {
+        let check = |name: &str, expect| assert_eq!(Known::of(name.as_bytes()), expect, "{name}");
+        check("Content-Length", Known::ContentLength);
+        check("TRANSFER-ENCODING", Known::TransferEncoding);
+        check("te", Known::HopByHop);
+        check("tE", Known::HopByHop);
+        check("ta", Known::Other);
+        check("content_length", Known::Other);
+    }
+}

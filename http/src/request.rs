@@ -1,0 +1,303 @@
+//! Request heads: what a client wants, and how long the body is that comes with it.
+//!
+//! Tokenising is httparse's; every rule that the RFCs put on top of the grammar is here, in the order
+//! in which [`RequestHead::parse`] applies them. Nothing is repaired on the way.
+
+use std::mem::MaybeUninit;
+
+use crate::body::Framing;
+use crate::error::RequestError;
+use crate::fields::{self, FieldSpan, Known, Span};
+use crate::scan::Scan;
+use crate::target::{self, Target};
+use crate::{FIELDS_MAX, Version};
+
+/// Limits on what a head may cost.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    /// Bytes of a head, with its empty line.
+    pub head_bytes_max: usize,
+    /// Bytes of a request line.
+    pub line_bytes_max: usize,
+    /// Field lines; at most [`FIELDS_MAX`].
+    pub fields_max: usize,
+}
+
+/// A parsed request head. Spans are offsets into the bytes that it was parsed from.
+///
+/// Made once and parsed into again and again, so that its vectors are allocated once.
+#[derive(Debug, Default)]
+pub struct RequestHead {
+    /// Method, case-sensitive.
+    pub method: Span,
+    /// Target as it stood in the request line.
+    pub target: Span,
+    /// Path of the target; `*` for the asterisk form, empty if an absolute form has none.
+    pub path: Span,
+    /// Query of the target, without its question mark.
+    pub query: Span,
+    /// Host that the request is for, from an absolute target or else from `Host`; may be empty in 1.0.
+    pub authority: Span,
+    /// Version of the request.
+    pub version: Version,
+    /// Field lines in the order of arrival.
+    pub fields: Vec<FieldSpan>,
+    /// How the end of the body is found.
+    pub framing: Framing,
+    /// Whether the client lets the connection live on after this request.
+    pub is_persistent: bool,
+    /// Whether the client holds its body back until it is told to go on.
+    pub expects_continue: bool,
+    /// Names that `Connection` lists: these fields stay on this connection.
+    pub connection_options: Vec<Span>,
+}
+
+/// What framing fields say, gathered over the head.
+#[derive(Default)]
+pub(crate) struct FramingFields {
+    pub(crate) content_length: Option<u64>,
+    pub(crate) is_chunked: bool,
+}
+
+impl RequestHead {
+    /// Parses the head that `bytes` start with, if all of it is there, and gives its length.
+    ///
+    /// `scan` is of this message: the default for its first bytes, and the same again with more of
+    /// them. A request line that is wrong is refused before the rest of the head has come.
+    pub fn parse(
+        &mut self,
+        bytes: &[u8],
+        scan: &mut Scan,
+        limits: &Limits,
+    ) -> Result<Option<usize>, RequestError> {
+        let end = scan.advance(bytes).map_err(|_| RequestError::LineEnd)?;
+        check_begun(bytes, scan, limits)?;
+        let Some(end) = end else {
+            return match bytes.len() >= limits.head_bytes_max {
+                true => Err(RequestError::HeadTooLarge),
+                false => Ok(None),
+            };
+        };
+        if end > limits.head_bytes_max {
+            return Err(RequestError::HeadTooLarge);
+        }
+        self.tokenise(&bytes[..end], scan, limits)?;
+        self.interpret_target(bytes)?;
+        self.interpret_fields(bytes)?;
+        Ok(Some(end))
+    }
+
+    /// Whether the method is `method`.
+    pub fn is_method(&self, bytes: &[u8], method: &str) -> bool {
+        self.method.of(bytes) == method.as_bytes()
+    }
+
+    /// Whether sending the request twice does what sending it once does (RFC 9110, section 9.2.2).
+    pub fn is_idempotent(&self, bytes: &[u8]) -> bool {
+        matches!(
+            self.method.of(bytes),
+            b"GET" | b"HEAD" | b"OPTIONS" | b"TRACE" | b"PUT" | b"DELETE"
+        )
+    }
+
+    fn tokenise(
+        &mut self,
+        head: &[u8],
+        scan: &Scan,
+        limits: &Limits,
+    ) -> Result<(), RequestError> {
+        let line_end = scan.first_line_end().expect("a head that has ended has a first line");
+        let line = request_line(&head[scan.begin()..line_end - 2])?;
+        self.method = Span::locate(head, line.method);
+        self.target = Span::locate(head, line.target);
+        self.version = line.version;
+        self.fields.clear();
+        self.connection_options.clear();
+        let mut slots = [const { MaybeUninit::uninit() }; FIELDS_MAX];
+        let mut parsed = httparse::Request::new(&mut []);
+        // httparse knows two versions; a later minor one is read as the latest that we know
+        // (RFC 9110, section 2.5), so what it gets to see is the request line's own text only then.
+        match parsed.parse_with_uninit_headers(&head[scan.begin()..], &mut slots) {
+            Ok(httparse::Status::Complete(_)) => self.keep(head, parsed.headers, limits),
+            Ok(httparse::Status::Partial) => Err(RequestError::Field),
+            Err(httparse::Error::TooManyHeaders) => Err(RequestError::FieldsTooMany),
+            Err(httparse::Error::Version) => {
+                let mut slots = [httparse::EMPTY_HEADER; FIELDS_MAX];
+                match httparse::parse_headers(&head[line_end..], &mut slots) {
+                    Ok(httparse::Status::Complete((_, parsed))) => self.keep(head, parsed, limits),
+                    Err(httparse::Error::TooManyHeaders) => Err(RequestError::FieldsTooMany),
+                    _ => Err(RequestError::Field),
+                }
+            }
+            Err(_) => Err(RequestError::Field),
+        }
+    }
+
+    fn keep(
+        &mut self,
+        head: &[u8],
+        parsed: &[httparse::Header<'_>],
+        limits: &Limits,
+    ) -> Result<(), RequestError> {
+        if parsed.len() > limits.fields_max {
+            return Err(RequestError::FieldsTooMany);
+        }
+        self.fields.extend(parsed.iter().map(|field| FieldSpan {
+            name: Span::locate(head, field.name.as_bytes()),
+            value: Span::locate(head, fields::trim(field.value)),
+            known: Known::of(field.name.as_bytes()),
+        }));
+        Ok(())
+    }
+
+    fn interpret_target(&mut self, bytes: &[u8]) -> Result<(), RequestError> {
+        if self.is_method(bytes, "CONNECT") {
+            return Err(RequestError::Method);
+        }
+        let Target { path, query, authority } =
+            target::parse(self.method.of(bytes), self.target.of(bytes))?;
+        self.path = Span::locate(bytes, path);
+        self.query = Span::locate(bytes, query);
+        self.authority = Span::locate(bytes, authority);
+        Ok(())
+    }
+
+    /// Everything that fields say about the message itself.
+    fn interpret_fields(&mut self, bytes: &[u8]) -> Result<(), RequestError> {
+        let mut framing = FramingFields::default();
+        let mut host: Option<Span> = None;
+        let mut closes = false;
+        let mut keeps_alive = false;
+        self.expects_continue = false;
+        for field in &self.fields {
+            let value = field.value.of(bytes);
+            match field.known {
+                Known::Host if host.is_some() || !target::is_host(value) => {
+                    return Err(RequestError::Host);
+                }
+                Known::Host => host = Some(field.value),
+                Known::ContentLength => framing.add_content_length(value)?,
+                Known::TransferEncoding => framing.add_transfer_encoding(value)?,
+                Known::Connection => {
+                    for option in fields::list(value) {
+                        closes |= option.eq_ignore_ascii_case(b"close");
+                        keeps_alive |= option.eq_ignore_ascii_case(b"keep-alive");
+                        self.connection_options.push(Span::locate(bytes, option));
+                    }
+                }
+                // 1.0 has no expectations; a proxy in between may have left one (RFC 9110, 10.1.1).
+                Known::Expect if self.version == Version::Http10 => {}
+                Known::Expect if value.eq_ignore_ascii_case(b"100-continue") => {
+                    self.expects_continue = true;
+                }
+                Known::Expect => return Err(RequestError::Expectation),
+                _ => {}
+            }
+        }
+        match host {
+            None if self.version == Version::Http11 => return Err(RequestError::Host),
+            Some(host) if self.authority.is_empty() => self.authority = host,
+            _ => {}
+        }
+        self.is_persistent = match self.version {
+            Version::Http11 => !closes,
+            Version::Http10 => keeps_alive && !closes,
+        };
+        self.framing = framing.of_request(self.version)?;
+        // A client without a body has nothing to hold back.
+        self.expects_continue &= !matches!(self.framing, Framing::None | Framing::Length(0));
+        Ok(())
+    }
+}
+
+impl FramingFields {
+    /// A second `Content-Length` is refused even if it agrees with the first (RFC 9112, section 6.3,
+    /// leaves the choice): somebody put it there, and honest senders do not.
+    pub(crate) fn add_content_length(&mut self, value: &[u8]) -> Result<(), RequestError> {
+        let length = fields::decimal(value).ok_or(RequestError::ContentLength)?;
+        match self.content_length.replace(length) {
+            None => Ok(()),
+            Some(_) => Err(RequestError::ContentLength),
+        }
+    }
+
+    pub(crate) fn add_transfer_encoding(&mut self, value: &[u8]) -> Result<(), RequestError> {
+        let mut is_empty = true;
+        for coding in fields::list(value) {
+            is_empty = false;
+            // Chunked comes last and once.
+            if self.is_chunked {
+                return Err(RequestError::TransferEncoding);
+            }
+            if !coding.eq_ignore_ascii_case(b"chunked") {
+                let is_coding = coding.iter().all(|&byte| fields::is_token_byte(byte));
+                return Err(match is_coding {
+                    true => RequestError::TransferCoding,
+                    false => RequestError::TransferEncoding,
+                });
+            }
+            self.is_chunked = true;
+        }
+        if is_empty { Err(RequestError::TransferEncoding) } else { Ok(()) }
+    }
+
+    fn of_request(self, version: Version) -> Result<Framing, RequestError> {
+        match (self.is_chunked, self.content_length) {
+            (true, Some(_)) => Err(RequestError::TransferEncoding),
+            (true, None) if version == Version::Http10 => Err(RequestError::TransferEncoding),
+            (true, None) => Ok(Framing::Chunked),
+            (false, Some(length)) => Ok(Framing::Length(length)),
+            (false, None) => Ok(Framing::None),
+        }
+    }
+}
+
+/// A request line taken apart.
+struct RequestLine<'a> {
+    method: &'a [u8],
+    target: &'a [u8],
+    version: Version,
+}
+
+/// What can be said before the head is whole: a first byte that begins no method, a line that is too
+/// long, a line that is wrong. So a TLS hello or an HTTP/2 preface need not run into the timeout.
+fn check_begun(bytes: &[u8], scan: &Scan, limits: &Limits) -> Result<(), RequestError> {
+    let begun = &bytes[scan.begin()..];
+    let starts_well =
+        begun.first().is_none_or(|&byte| fields::is_token_byte(byte) || byte == b'\r');
+    if !starts_well {
+        return Err(RequestError::RequestLine);
+    }
+    let line_bytes = scan.first_line_end().map_or(begun.len(), |end| end - scan.begin());
+    if line_bytes > limits.line_bytes_max {
+        return Err(RequestError::TargetTooLong);
+    }
+    match scan.first_line_end() {
+        Some(end) => request_line(&bytes[scan.begin()..end - 2]).map(|_| ()),
+        None => Ok(()),
+    }
+}
+
+fn request_line(line: &[u8]) -> Result<RequestLine<'_>, RequestError> {
+    let mut parts = line.split(|&byte| byte == b' ');
+    let (Some(method), Some(target), Some(version), None) =
+        (parts.next(), parts.next(), parts.next(), parts.next())
+    else {
+        return Err(RequestError::RequestLine);
+    };
+    if method.is_empty() || !method.iter().all(|&byte| fields::is_token_byte(byte)) {
+        return Err(RequestError::RequestLine);
+    }
+    if target.is_empty() || target.contains(&b'\r') {
+        return Err(RequestError::RequestLine);
+    }
+    let version = match version {
+        b"HTTP/1.0" => Version::Http10,
+        [b'H', b'T', b'T', b'P', b'/', b'1', b'.', b'1'..=b'9'] => Version::Http11,
+        [b'H', b'T', b'T', b'P', b'/', b'0'..=b'9', b'.', b'0'..=b'9'] => {
+            return Err(RequestError::Version);
+        }
+        _ => return Err(RequestError::RequestLine),
+    };
+    Ok(RequestLine { method, target, version })
+}

@@ -1,0 +1,143 @@
+//! Request targets and hosts (RFC 9112, section 3.2; RFC 9110, section 7.2).
+//!
+//! Kiln takes three of the four forms: origin (`/path?query`), absolute (`http://host/path`) and, for
+//! `OPTIONS` alone, asterisk. Authority form belongs to `CONNECT`, which is refused before it gets here.
+
+use crate::error::RequestError;
+
+/// A target taken apart; empty slices stand for parts that it does not have.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Target<'a> {
+    pub(crate) path: &'a [u8],
+    pub(crate) query: &'a [u8],
+    /// Host and port of an absolute form; it outranks the `Host` field.
+    pub(crate) authority: &'a [u8],
+}
+
+/// Longest host name (RFC 1035, section 2.3.4).
+const HOST_BYTES_MAX: usize = 255;
+
+/// Takes a target apart.
+pub(crate) fn parse<'a>(method: &[u8], target: &'a [u8]) -> Result<Target<'a>, RequestError> {
+    if !target.iter().all(|&byte| is_target_byte(byte)) {
+        return Err(RequestError::Target);
+    }
+    if target == b"*" {
+        let is_options = method == b"OPTIONS";
+        let whole = Target { path: target, query: b"", authority: b"" };
+        return if is_options { Ok(whole) } else { Err(RequestError::Target) };
+    }
+    if target.starts_with(b"/") {
+        return Ok(split_query(target, b""));
+    }
+    let rest = strip_scheme(target).ok_or(RequestError::Target)?;
+    let end = rest.iter().position(|byte| b"/?".contains(byte)).unwrap_or(rest.len());
+    let (authority, path_and_query) = rest.split_at(end);
+    if !is_host(authority) {
+        return Err(RequestError::Target);
+    }
+    Ok(split_query(path_and_query, authority))
+}
+
+/// Whether `host` is a host and perhaps a port: a name, an IPv4 address or a bracketed IPv6 address.
+///
+/// Narrower than RFC 3986: percent signs and sub-delimiters, which no host name has, are refused, for
+/// they are where parsers disagree. So is user information (RFC 9110, section 4.2.4).
+pub(crate) fn is_host(host: &[u8]) -> bool {
+    let name_end = match host.first() {
+        Some(b'[') => match host.iter().position(|&byte| byte == b']') {
+            Some(end) if is_ipv6(&host[1..end]) => end + 1,
+            _ => return false,
+        },
+        _ => {
+            let end = host.iter().position(|&byte| byte == b':').unwrap_or(host.len());
+            let is_name_byte = |byte: &u8| byte.is_ascii_alphanumeric() || b"-._~".contains(byte);
+            if end == 0 || end > HOST_BYTES_MAX || !host[..end].iter().all(is_name_byte) {
+                return false;
+            }
+            end
+        }
+    };
+    match &host[name_end..] {
+        [] | [b':'] => true,
+        [b':', port @ ..] => {
+            crate::fields::decimal(port).is_some_and(|port| port <= u64::from(u16::MAX))
+        }
+        _ => false,
+    }
+}
+
+fn is_ipv6(text: &[u8]) -> bool {
+    std::str::from_utf8(text).is_ok_and(|text| text.parse::<std::net::Ipv6Addr>().is_ok())
+}
+
+/// Visible ASCII without what a URI must encode and browsers do: `"`, `<`, `>` and `#`.
+///
+/// `{ } | \ ^` and the backtick are no URI characters either, but browsers send them as they are.
+fn is_target_byte(byte: u8) -> bool {
+    (0x21..=0x7e).contains(&byte) && !b"\"<>#".contains(&byte)
+}
+
+fn strip_scheme(target: &[u8]) -> Option<&[u8]> {
+    [&b"http://"[..], b"https://"].into_iter().find_map(|scheme| {
+        let (head, rest) = target.split_at_checked(scheme.len())?;
+        head.eq_ignore_ascii_case(scheme).then_some(rest)
+    })
+}
+
+fn split_query<'a>(path_and_query: &'a [u8], authority: &'a [u8]) -> Target<'a> {
+    match memchr::memchr(b'?', path_and_query) {
+        Some(mark) => Target {
+            path: &path_and_query[..mark],
+            query: &path_and_query[mark + 1..],
+            authority,
+        },
+        None => Target { path: path_and_query, query: &path_and_query[..0], authority },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn targets_are_taken_apart_by_form() {
+        let check = |method: &str, target: &str, expect: Option<[&str; 3]>| {
+            let parsed = parse(method.as_bytes(), target.as_bytes()).ok();
+            let expect = expect.map(|[path, query, authority]| Target {
+                path: path.as_bytes(),
+                query: query.as_bytes(),
+                authority: authority.as_bytes(),
+            });
+            assert_eq!(parsed, expect, "{method} {target}");
+        };
+        check("GET", "/", Some(["/", "", ""]));
+        check("GET", "/a?b=c?d", Some(["/a", "b=c?d", ""]));
+        check("GET", "/a?", Some(["/a", "", ""]));
+        check("GET", "http://x:80/a?b", Some(["/a", "b", "x:80"]));
+        check("GET", "HTTPS://x", Some(["", "", "x"]));
+        check("GET", "http://x?q", Some(["", "q", "x"]));
+        check("OPTIONS", "*", Some(["*", "", ""]));
+        check("GET", "*", None);
+        check("GET", "x:80", None);
+        check("GET", "a/b", None);
+        check("GET", "ftp://x/", None);
+        check("GET", "http:///a", None);
+        check("GET", "http://u@x/", None);
+        check("GET", "/a#b", None);
+        check("GET", "/\u{e9}", None);
+        check("GET", "/\u{7f}", None);
+        check("GET", "", None);
+    }
+
+    #[test]
+    fn hosts_are_names_or_addresses_with_a_port() {
+        let check = |host: &str, expect| assert_eq!(is_host(host.as_bytes()), expect, "{host:?}");
+        for host in ["a", "a.b-c_d", "127.0.0.1", "[::1]", "a:80", "[::1]:80", "a:", "a:65535"] {
+            check(host, true);
+        }
+        for host in ["", ":80", "a b", "a,b", "a:x", "a:65536", "[::1", "[x]", "a/b", "u@a", "a:1:2"] {
+            check(host, false);
+        }
+    }
+}
