@@ -1,0 +1,266 @@
+//! What goes over the control socket, and the client's side of it.
+//!
+//! A client connects, sends one request as a line of JSON, gets one reply as a line of JSON, and the
+//! master closes. JSON, since a shell with `nc -U` should be enough when nothing else works.
+
+use std::io::{self, Read, Write};
+use std::net::SocketAddr;
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use heritage::{CompileSteps, Diagnostic};
+use serde::{Deserialize, Serialize};
+
+pub use crate::generations::GenerationState;
+
+/// Bytes of the largest request; those that exist take 30.
+pub(crate) const REQUEST_MAX: usize = 4 * 1024;
+
+/// Bytes of the largest reply that a client reads: a status with every worker of a full scoreboard,
+/// or the diagnostics of a compile, which the master takes up to this size.
+const REPLY_MAX: u64 = 8 << 20;
+
+/// What a client asks of the master.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "command", rename_all = "lowercase")]
+pub enum ControlRequest {
+    /// Compile the scripts, swap them in, and say what came of it.
+    Reload,
+    /// Say how master, generations and workers are.
+    Status,
+}
+
+/// What the master answers.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "reply", rename_all = "lowercase")]
+pub enum ControlReply {
+    /// Every worker serves the new generation.
+    Reloaded {
+        /// Its number.
+        generation: u64,
+        /// How long each step of the compile took.
+        steps: CompileSteps,
+        /// Milliseconds to map the image and initialise it, in the worker that took longest.
+        map_ms: f64,
+        /// Milliseconds from the start of the reload to the last worker's answer.
+        total_ms: f64,
+        /// How many workers took it.
+        workers: usize,
+        /// Warnings of the compile.
+        diagnostics: Vec<Diagnostic>,
+    },
+    /// Nothing changed.
+    Refused {
+        /// The generation that serves on.
+        generation_serving: Option<u64>,
+        /// What the compiler said; may be empty.
+        diagnostics: Vec<Diagnostic>,
+        /// Why, in one sentence.
+        reason: String,
+    },
+    /// How things are.
+    Status(Status),
+    /// The request is not one that the master knows.
+    Invalid {
+        /// Why, in one sentence.
+        reason: String,
+    },
+}
+
+/// How master, generations and workers are.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Status {
+    /// The master.
+    pub master: MasterStatus,
+    /// Addresses that are listened on.
+    pub listen: Vec<SocketAddr>,
+    /// Generations, oldest first: those that occupy a slot, and some before them.
+    pub generations: Vec<GenerationStatus>,
+    /// Workers by index; those that a change of scale lets drain too.
+    pub workers: Vec<WorkerStatus>,
+}
+
+/// The master.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MasterStatus {
+    /// Its process.
+    pub pid: i32,
+    /// Seconds since it started.
+    pub uptime_s: u64,
+    /// Its version.
+    pub version: String,
+}
+
+/// One generation.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct GenerationStatus {
+    /// Its number, from 1.
+    pub number: u64,
+    /// What it does.
+    pub state: GenerationState,
+    /// Seconds since its compile began.
+    pub age_s: u64,
+    /// How long each step of its compile took; zeroes before it is over.
+    pub build: CompileSteps,
+    /// Workers that have it mapped.
+    pub workers: usize,
+}
+
+/// What a worker does, as the master sees it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum WorkerActivity {
+    /// Dead; the next is forked when its delay is over.
+    Vacant,
+    /// Forked, and not yet ready.
+    Starting,
+    /// Accepting and serving.
+    Serving,
+    /// New connections go elsewhere; it serves what it has, and then ends.
+    Leaving,
+    /// Finishing what it has, and then ends.
+    Draining,
+}
+
+/// One worker index and the process that has it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct WorkerStatus {
+    /// Index, from 0.
+    pub index: usize,
+    /// Process; none while it is vacant.
+    pub pid: Option<i32>,
+    /// What it does.
+    pub state: WorkerActivity,
+    /// The generation that new requests go to; 0 before the first.
+    pub generation: u64,
+    /// Requests answered by this index since the master started: by this process and by those that it
+    /// replaced.
+    pub requests: u64,
+    /// Client connections open now.
+    pub connections: u64,
+    /// How often the process of this index was replaced.
+    pub restarts: u32,
+    /// Seconds since this process was forked.
+    pub uptime_s: u64,
+}
+
+/// Why a call over the control socket came to nothing.
+#[derive(Debug, thiserror::Error)]
+pub enum ControlError {
+    /// Nobody listens there.
+    #[error("no kiln answers at {path} ({error}): is it running, and is this its --control path?")]
+    Connect {
+        /// The socket's path.
+        path: PathBuf,
+        /// What the system said.
+        error: io::Error,
+    },
+    /// The reply did not come in time.
+    #[error("the kiln at {0} did not answer in time")]
+    TimedOut(PathBuf),
+    /// The connection broke.
+    #[error("lost the connection to the kiln at {path}: {error}")]
+    Lost {
+        /// The socket's path.
+        path: PathBuf,
+        /// What the system said.
+        error: io::Error,
+    },
+    /// The reply does not parse: another version answers.
+    #[error("the kiln at {path} answers in a way that this version does not know: {error}")]
+    Incompatible {
+        /// The socket's path.
+        path: PathBuf,
+        /// What does not parse.
+        error: serde_json::Error,
+    },
+}
+
+/// Sends a request and waits for the reply, for `timeout` at most.
+pub fn call(
+    path: &Path,
+    request: &ControlRequest,
+    timeout: Duration,
+) -> Result<ControlReply, ControlError> {
+    let deadline = Instant::now() + timeout;
+    let stream = UnixStream::connect(path)
+        .map_err(|error| ControlError::Connect { path: path.to_owned(), error })?;
+    let reply = exchange(stream, request, deadline).map_err(|error| match error.kind() {
+        io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut => {
+            ControlError::TimedOut(path.to_owned())
+        }
+        _ => ControlError::Lost { path: path.to_owned(), error },
+    })?;
+    serde_json::from_slice(&reply)
+        .map_err(|error| ControlError::Incompatible { path: path.to_owned(), error })
+}
+
+fn exchange(
+    mut stream: UnixStream,
+    request: &ControlRequest,
+    deadline: Instant,
+) -> io::Result<Vec<u8>> {
+    let mut line = serde_json::to_vec(request)?;
+    line.push(b'\n');
+    stream.set_write_timeout(Some(remaining(deadline)?))?;
+    stream.write_all(&line)?;
+    let mut reply = Vec::new();
+    let mut part = [0; 16 * 1024];
+    loop {
+        stream.set_read_timeout(Some(remaining(deadline)?))?;
+        match stream.read(&mut part)? {
+            0 if reply.is_empty() => return Err(io::ErrorKind::UnexpectedEof.into()),
+            0 => return Ok(reply),
+            length => reply.extend_from_slice(&part[..length]),
+        }
+        if reply.len() as u64 > REPLY_MAX {
+            return Err(io::Error::other("the reply is too long"));
+        }
+    }
+}
+
+fn remaining(deadline: Instant) -> io::Result<Duration> {
+    let remaining = deadline.saturating_duration_since(Instant::now());
+    if remaining.is_zero() { Err(io::ErrorKind::TimedOut.into()) } else { Ok(remaining) }
+}
+
+/// Reads one request line, without its newline.
+pub(crate) fn parse(line: &[u8]) -> Result<ControlRequest, String> {
+    serde_json::from_slice(line).map_err(|error| {
+        format!(
+            "not a request ({error}); send {{\"command\":\"reload\"}} or {{\"command\":\"status\"}}"
+        )
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(line: &str, expect: Option<ControlRequest>) {
+        assert_eq!(parse(line.as_bytes()).ok(), expect, "{line}");
+    }
+
+    #[test]
+    fn a_request_names_its_command() {
+        check(r#"{"command":"reload"}"#, Some(ControlRequest::Reload));
+        check(r#" { "command" : "status" } "#, Some(ControlRequest::Status));
+        check(r#"{"command":"halt"}"#, None);
+        check(r#"{"command":"reload"} {"command":"status"}"#, None);
+        check("reload", None);
+        check("", None);
+    }
+
+    #[test]
+    fn a_reply_is_one_line_that_reads_back() {
+        let reply = ControlReply::Refused {
+            generation_serving: Some(3),
+            diagnostics: Vec::new(),
+            reason: "two\nlines".to_owned(),
+        };
+        let line = serde_json::to_string(&reply).unwrap();
+        assert!(!line.contains('\n'));
+        assert_eq!(serde_json::from_str::<ControlReply>(&line).unwrap(), reply);
+    }
+}

@@ -1,0 +1,386 @@
+//! The life of a worker, and who accepts from which socket.
+//!
+//! Two rules hold, and every turn of the loop restores them:
+//!
+//! - There are as many workers as wanted. One that dies is replaced in the same turn, unless it died
+//!   young. Growth and shrinkage go one worker at a time, since the kernel's groups of sockets change
+//!   their order.
+//! - Somebody accepts from every socket. While the worker that a socket was made for is dead, a
+//!   neighbour adopts it; once the replacement is ready, the neighbour releases it. A socket that is
+//!   to be closed is released by everyone who holds it first.
+
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+use heritage::{Channel, Inheritance, InheritedImage, ListenerId, Order, WORKERS_MAX};
+use nix::sys::signal::{Signal, kill};
+use nix::sys::wait::WaitStatus;
+use nix::unistd::Pid;
+
+use crate::backoff::Limits;
+use crate::fork::{Child, fork};
+use crate::listeners::SocketState;
+use crate::supervisor::{Phase, Supervisor};
+use crate::workers::{Activity, Holding, Process, Worker};
+
+/// Exit code of a worker that could not narrow its scoreboard: EX_OSERR of sysexits.h.
+const EXIT_SCOREBOARD: i32 = 71;
+
+impl Supervisor<'_> {
+    /// Makes the number of workers what is wanted, forks those that are missing, and lets those go
+    /// that have nothing left to accept.
+    pub(crate) fn keep_staff(&mut self, now: Instant) {
+        self.listeners.settle(now);
+        let rotation = self.listeners.workers().len();
+        if !self.listeners.removing() {
+            if self.wanted < rotation {
+                self.shrink(now);
+            } else if self.wanted > rotation && !self.listeners.growing() {
+                self.grow(now);
+            }
+        }
+        self.fork_missing(now);
+        self.drain_leaving(now);
+    }
+
+    /// When [`Supervisor::keep_staff`] or [`Supervisor::kill_stuck`] next has something to do.
+    pub(crate) fn staff_deadline(&self) -> Option<Instant> {
+        // Nothing is forked before there is an image: its compile has a deadline of its own.
+        let forkable = self.generation_to_start_with().is_some();
+        let workers = self.workers.values().filter(|worker| forkable || worker.process.is_some());
+        let deadlines = workers.filter_map(Worker::next_deadline);
+        deadlines.chain(self.listeners.next_deadline()).min()
+    }
+
+    /// Takes the last worker of the groups out of them.
+    fn shrink(&mut self, now: Instant) {
+        match self.listeners.begin_removal(now + self.settings.steer_settle) {
+            Ok(None) => {}
+            Ok(Some(index)) => {
+                tracing::info!(worker = index, "worker leaves");
+                let Some(worker) = self.workers.get_mut(&index) else { return };
+                if worker.process.is_some() {
+                    worker.activity = Activity::Leaving;
+                } else {
+                    self.workers.remove(&index);
+                }
+            }
+            Err(error) => {
+                tracing::error!(%error, "cannot steer connections away from a worker");
+                self.wanted = self.listeners.workers().len();
+            }
+        }
+    }
+
+    /// Adds one worker. Connections come to it once it is ready.
+    fn grow(&mut self, now: Instant) {
+        let rotation = self.listeners.workers().len();
+        // The index of a worker that still drains is taken: it counts on its page of the scoreboard.
+        let Some(index) = (0..WORKERS_MAX).find(|index| !self.workers.contains_key(index)) else {
+            return;
+        };
+        let steered = self.listeners.steer(rotation).map_err(|error| error.to_string());
+        let added = steered
+            .and_then(|()| self.listeners.add_worker(index).map_err(|error| error.to_string()));
+        match added {
+            Ok(()) => drop(self.workers.insert(index, Worker::new(now))),
+            Err(error) => {
+                tracing::error!(error, "cannot add a worker");
+                self.wanted = rotation;
+            }
+        }
+    }
+
+    fn fork_missing(&mut self, now: Instant) {
+        let Some(generation) = self.generation_to_start_with() else { return };
+        let due = self.workers.iter().filter(
+            |(_, worker)| matches!(worker.activity, Activity::Vacant { fork_at } if fork_at <= now),
+        );
+        let due: Vec<usize> = due.map(|(index, _)| *index).collect();
+        for index in due {
+            if let Err(error) = self.fork_worker(index, generation, now) {
+                let delay = self.settings.respawn_delay_max;
+                tracing::error!(worker = index, %error, "cannot fork a worker; trying again later");
+                if let Some(worker) = self.workers.get_mut(&index) {
+                    worker.activity = Activity::Vacant { fork_at: now + delay };
+                }
+            }
+        }
+    }
+
+    fn fork_worker(&mut self, index: usize, generation: u64, now: Instant) -> std::io::Result<()> {
+        let (ours, theirs) = Channel::pair()?;
+        let known = self.generations.find(generation).expect("it is served now");
+        let file = known.image.as_ref().expect("it is kept while the slot is its own");
+        let image = InheritedImage { generation, slot: known.slot, file: file.try_clone()? };
+        let mut listeners = Vec::new();
+        for id in self.listeners.made_for(index) {
+            let socket = self.listeners.socket(id).expect("it was found in the table");
+            listeners.push((id, socket.file.try_clone()?));
+        }
+        let mut keep: Vec<RawFd> = listeners.iter().map(|(_, file)| file.as_raw_fd()).collect();
+        keep.extend([image.file.as_raw_fd(), theirs.as_fd().as_raw_fd()]);
+        let holds = listeners.iter().map(|(id, _)| (*id, Holding::Held)).collect();
+        let (scoreboard, roles) = (&mut self.scoreboard, &mut *self.roles);
+        let fences = Child::Worker { drain_timeout: self.settings.drain_timeout };
+        // What the child inherits was made here, where a failure can be reported; the parent's
+        // copies go with the closure.
+        let pid = fork(fences, &keep, move || match scoreboard.keep_only(index) {
+            Ok(page) => roles.work(Inheritance { index, channel: theirs, page, listeners, image }),
+            Err(_) => EXIT_SCOREBOARD,
+        })?;
+        tracing::info!(worker = index, pid = pid.as_raw(), generation, "worker forked");
+        self.generations.hold(generation, pid);
+        let worker = self.workers.get_mut(&index).expect("the caller found it");
+        worker.activity = Activity::Starting { deadline: now + self.settings.answer_timeout };
+        worker.process = Some(Process { pid, channel: ours, connected: true, forked: now, holds });
+        Ok(())
+    }
+
+    /// Tells those to drain whose sockets are all closed.
+    fn drain_leaving(&mut self, now: Instant) {
+        let leaving = self.workers.iter().filter(|(index, worker)| {
+            worker.activity == Activity::Leaving && self.listeners.made_for(**index).is_empty()
+        });
+        let leaving: Vec<Pid> = leaving.filter_map(|(_, worker)| worker.pid()).collect();
+        for pid in leaving {
+            self.order_drain(pid, now + self.settings.drain_timeout);
+        }
+    }
+
+    /// A worker accepts: connections may come to it, and those who stood in for it can let go.
+    pub(crate) fn worker_ready(&mut self, index: usize, now: Instant) {
+        let Some(worker) = self.workers.get_mut(&index) else { return };
+        if matches!(worker.activity, Activity::Starting { .. }) {
+            worker.activity = Activity::Serving;
+        }
+        let pid = worker.pid().map(Pid::as_raw);
+        match worker.died_at.take() {
+            Some(died_at) => {
+                let after_ms = (now - died_at).as_secs_f64() * 1000.0;
+                tracing::info!(worker = index, pid, after_ms, "worker replaced");
+            }
+            None => tracing::info!(worker = index, pid, "worker ready"),
+        }
+        let rotation = self.listeners.workers().len();
+        if self.listeners.growing()
+            && self.listeners.workers().last() == Some(&index)
+            && let Err(error) = self.listeners.steer(rotation)
+        {
+            tracing::error!(worker = index, %error, "cannot steer connections to a worker");
+        }
+    }
+
+    /// A child that is no compile child is dead.
+    pub(crate) fn bury(&mut self, pid: Pid, ended: WaitStatus, now: Instant) {
+        let Some(index) = self.index_of(pid) else { return };
+        self.last_reports(index);
+        self.generations.forget(pid);
+        let page = self.scoreboard.page(index);
+        let requests = page.requests.load(Ordering::Relaxed);
+        self.scoreboard.clear(index);
+        let worker = self.workers.get_mut(&index).expect("it was found by its pid");
+        let age = worker.age(now);
+        worker.process = None;
+        worker.requests_before += requests;
+        match worker.activity {
+            Activity::Starting { .. } | Activity::Serving
+                if matches!(self.phase, Phase::Running) =>
+            {
+                let limits = Limits {
+                    young: self.settings.young_worker,
+                    delay_min: self.settings.respawn_delay_min,
+                    delay_max: self.settings.respawn_delay_max,
+                };
+                let delay = worker.backoff.after_death(age, limits);
+                worker.activity = Activity::Vacant { fork_at: now + delay };
+                worker.restarts = worker.restarts.saturating_add(1);
+                worker.died_at.get_or_insert(now);
+                log_death(index, pid, ended, age, delay);
+            }
+            _ => {
+                tracing::info!(worker = index, pid = pid.as_raw(), how = how(ended), "worker gone");
+                self.workers.remove(&index);
+            }
+        }
+        self.load_interrupted(pid, now);
+    }
+
+    /// Sees to it that somebody accepts from each socket, and nobody from those that are to close.
+    pub(crate) fn keep_listeners(&mut self, now: Instant) {
+        for id in self.listeners.ids() {
+            let Some(socket) = self.listeners.socket(id) else { continue };
+            let state = socket.state;
+            let owner = usize::from(id.worker);
+            let held = |worker: &Worker| worker.holding(id) == Some(Holding::Held);
+            let owner_accepts =
+                self.workers.get(&owner).is_some_and(|worker| worker.accepts_from(id));
+            // A first process that is not ready yet gets its connections soon enough by itself.
+            let orphaned = self.workers.get(&owner).is_none_or(|worker| worker.died_at.is_some());
+            match state {
+                SocketState::Closing => {
+                    self.release(id, now, |_, worker| held(worker));
+                    if self.workers.values().all(|worker| worker.holding(id).is_none()) {
+                        self.adopt(id);
+                    }
+                }
+                SocketState::Open | SocketState::Steered { .. } if owner_accepts => {
+                    self.release(id, now, |index, worker| index != owner && held(worker));
+                }
+                SocketState::Open | SocketState::Steered { .. } => {
+                    let accepted = self.workers.values().any(|worker| worker.accepts_from(id));
+                    if orphaned && !accepted {
+                        self.adopt(id);
+                    }
+                }
+            }
+        }
+    }
+
+    /// Gives a socket to the next worker that serves and does not hold it. With none, what comes
+    /// waits in its queue.
+    fn adopt(&mut self, id: ListenerId) {
+        let owner = usize::from(id.worker);
+        let after = self.workers.range(owner + 1..).chain(self.workers.range(..owner));
+        let neighbour = after
+            .map(|(_, worker)| worker)
+            .find(|worker| worker.activity == Activity::Serving && worker.holding(id).is_none());
+        let Some(pid) = neighbour.and_then(Worker::pid) else { return };
+        let socket = self.listeners.socket(id).map(|socket| socket.file.try_clone());
+        match socket {
+            Some(Ok(file)) => {
+                self.order(pid, &Order::Adopt { listener: id }, &[file]);
+                self.set_holding(pid, id, Holding::Held);
+            }
+            Some(Err(error)) => tracing::error!(%error, "cannot pass a socket on"),
+            None => {}
+        }
+    }
+
+    fn release(&mut self, id: ListenerId, now: Instant, by: impl Fn(usize, &Worker) -> bool) {
+        let holders = self.workers.iter().filter(|(index, worker)| by(**index, worker));
+        let holders: Vec<Pid> = holders.filter_map(|(_, worker)| worker.pid()).collect();
+        let deadline = now + self.settings.answer_timeout;
+        for pid in holders {
+            self.order(pid, &Order::Release { listener: id }, &[]);
+            self.set_holding(pid, id, Holding::Releasing { deadline });
+        }
+    }
+
+    /// A worker has emptied the queue of a socket and closed it.
+    pub(crate) fn released(&mut self, index: usize, id: ListenerId) {
+        let process = self.workers.get_mut(&index).and_then(|worker| worker.process.as_mut());
+        if process.and_then(|process| process.holds.remove(&id)).is_none() {
+            return;
+        }
+        let closing =
+            self.listeners.socket(id).is_some_and(|socket| socket.state == SocketState::Closing);
+        if closing && self.workers.values().all(|worker| worker.holding(id).is_none()) {
+            self.listeners.close(id);
+        }
+    }
+
+    /// Kills workers that have overstepped a deadline.
+    pub(crate) fn kill_stuck(&mut self, now: Instant) {
+        let stuck: Vec<Pid> = self
+            .workers
+            .values()
+            .filter(|worker| worker.stuck(now))
+            .filter_map(Worker::pid)
+            .collect();
+        for pid in stuck {
+            self.kill_worker(pid, "it did not do in time what it was told to");
+            self.postpone(pid, now + Duration::from_secs(1));
+        }
+    }
+
+    /// The kill above takes effect soon; meanwhile the deadline must not keep the loop busy.
+    fn postpone(&mut self, pid: Pid, until: Instant) {
+        let Some(index) = self.index_of(pid) else { return };
+        let Some(worker) = self.workers.get_mut(&index) else { return };
+        match &mut worker.activity {
+            Activity::Starting { deadline } | Activity::Draining { deadline } => *deadline = until,
+            Activity::Vacant { .. } | Activity::Serving | Activity::Leaving => {}
+        }
+        for holding in worker.process.iter_mut().flat_map(|process| process.holds.values_mut()) {
+            if let Holding::Releasing { deadline } = holding {
+                *deadline = until;
+            }
+        }
+    }
+
+    /// Tells a worker to finish what it has; it lets go of every socket.
+    pub(crate) fn order_drain(&mut self, pid: Pid, deadline: Instant) {
+        self.order(pid, &Order::Drain, &[]);
+        let index = self.index_of(pid);
+        if let Some(worker) = index.and_then(|index| self.workers.get_mut(&index)) {
+            worker.activity = Activity::Draining { deadline };
+            worker.process.iter_mut().for_each(|process| process.holds.clear());
+        }
+    }
+
+    /// Sends an order. A worker whose channel is full has not read hundreds of them: it is killed.
+    pub(crate) fn order(&mut self, pid: Pid, order: &Order, files: &[OwnedFd]) {
+        let process = self.workers.values().filter_map(|worker| worker.process.as_ref());
+        let Some(process) = process.into_iter().find(|process| process.pid == pid) else { return };
+        let files: Vec<BorrowedFd<'_>> = files.iter().map(AsFd::as_fd).collect();
+        match process.channel.send(order, &files) {
+            Ok(()) => {}
+            // It is dead, and will be reaped.
+            Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => {}
+            Err(error) => self.kill_worker(pid, &format!("it does not take orders: {error}")),
+        }
+    }
+
+    /// Kills one worker; its death is reaped like any other.
+    pub(crate) fn kill_worker(&self, pid: Pid, reason: &str) {
+        let Some(index) = self.index_of(pid) else { return };
+        tracing::warn!(worker = index, pid = pid.as_raw(), reason, "killing a worker");
+        // It may be dead already, and not yet reaped: its pid is still ours.
+        let _ = kill(pid, Signal::SIGKILL);
+    }
+
+    /// Kills every worker.
+    pub(crate) fn kill_all(&self) {
+        for pid in self.pids() {
+            self.kill_worker(pid, "it did not end in time");
+        }
+    }
+
+    /// Pid of every worker that lives.
+    pub(crate) fn pids(&self) -> Vec<Pid> {
+        self.workers.values().filter_map(Worker::pid).collect()
+    }
+
+    fn index_of(&self, pid: Pid) -> Option<usize> {
+        let mut workers = self.workers.iter();
+        workers.find(|(_, worker)| worker.pid() == Some(pid)).map(|(index, _)| *index)
+    }
+
+    fn set_holding(&mut self, pid: Pid, id: ListenerId, holding: Holding) {
+        let index = self.index_of(pid);
+        let worker = index.and_then(|index| self.workers.get_mut(&index));
+        if let Some(process) = worker.and_then(|worker| worker.process.as_mut()) {
+            process.holds.insert(id, holding);
+        }
+    }
+}
+
+fn log_death(index: usize, pid: Pid, ended: WaitStatus, age: Duration, delay: Duration) {
+    let (age_ms, delay_ms) = (age.as_millis(), delay.as_millis());
+    let how = how(ended);
+    tracing::warn!(worker = index, pid = pid.as_raw(), how, age_ms, delay_ms, "worker died");
+}
+
+/// How a process ended, for the log.
+fn how(ended: WaitStatus) -> String {
+    match ended {
+        WaitStatus::Exited(_, code) => format!("exited with code {code}"),
+        WaitStatus::Signaled(_, signal, core_dumped) => {
+            let core = if core_dumped { " (core dumped)" } else { "" };
+            format!("killed by {signal}{core}")
+        }
+        other => format!("{other:?}"),
+    }
+}

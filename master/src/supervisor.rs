@@ -1,0 +1,296 @@
+//! The master's loop: wait for events, handle each, then put in order what is not.
+//!
+//! Events only change what the master knows and wants. What follows from that (a fork, an adoption, a
+//! kill, the next step of a reload) is done in one place, `maintain`, which compares what is with what
+//! should be. So an order that is overtaken by a death needs no case of its own: the next turn sees
+//! what is missing.
+
+use std::collections::BTreeMap;
+use std::os::fd::OwnedFd;
+use std::time::{Duration, Instant};
+
+use heritage::{Order, Report, Scoreboard, WORKERS_MAX};
+use image::{Arena, Invalid, Slot};
+use nix::sys::wait::WaitStatus;
+use nix::unistd::Pid;
+
+use crate::claim::{ControlSocket, PidFile};
+use crate::clients::{ClientId, Clients};
+use crate::control::{ControlReply, ControlRequest};
+use crate::generations::Generations;
+use crate::listeners::Listeners;
+use crate::reload::{Reload, Waiting};
+use crate::signals::{Request, Signals};
+use crate::workers::Worker;
+use crate::{Roles, Settings, StartError, Stopped};
+
+/// How long workers have to leave by themselves after the order to stop.
+const STOP_GRACE: Duration = Duration::from_secs(1);
+
+/// What can happen to the master.
+#[derive(Debug)]
+pub(crate) enum Event {
+    /// The worker of this index says something.
+    Report(usize, Report),
+    /// A client of the control socket asks for something.
+    Control(ClientId, ControlRequest),
+    /// A signal asks for something.
+    Signal(Request),
+    /// A child is dead, and this is how it died.
+    ChildExited(Pid, WaitStatus),
+}
+
+/// Whether the master runs or ends.
+#[derive(Debug)]
+pub(crate) enum Phase {
+    /// It keeps everything in order.
+    Running,
+    /// The workers finish what they have.
+    Draining {
+        /// When what is left is cut off.
+        deadline: Instant,
+    },
+    /// The workers were told to leave at once.
+    Stopping {
+        /// When those that have not are killed.
+        kill_at: Instant,
+        /// What `run` returns.
+        outcome: Result<Stopped, StartError>,
+    },
+}
+
+/// The master.
+pub(crate) struct Supervisor<'a> {
+    pub(crate) settings: Settings,
+    pub(crate) arena: Arena,
+    /// Checks and seals an image: `image::seal`, but in tests, which have no compiler to make one.
+    pub(crate) seal: fn(&OwnedFd, Slot) -> Result<(), Invalid>,
+    pub(crate) roles: &'a mut dyn Roles,
+    pub(crate) started: Instant,
+    pub(crate) phase: Phase,
+    pub(crate) signals: Signals,
+    pub(crate) clients: Clients,
+    pub(crate) listeners: Listeners,
+    pub(crate) scoreboard: Scoreboard,
+    pub(crate) generations: Generations,
+    pub(crate) reload: Reload,
+    pub(crate) waiting: Waiting,
+    /// When the reload that runs began.
+    pub(crate) began: Instant,
+    pub(crate) workers: BTreeMap<usize, Worker>,
+    /// How many workers there should be.
+    pub(crate) wanted: usize,
+    /// Given back when the master ends.
+    _pid_file: Option<PidFile>,
+}
+
+impl<'a> Supervisor<'a> {
+    /// Claims everything that may be refused, before any script is compiled or process forked.
+    pub(crate) fn start(
+        settings: Settings,
+        arena: Arena,
+        roles: &'a mut dyn Roles,
+    ) -> Result<Self, StartError> {
+        if !(1..=WORKERS_MAX).contains(&settings.workers) {
+            return Err(StartError::WorkerCount(settings.workers));
+        }
+        let control = claim_control(&settings)?;
+        let pid_file = settings.pid_file.as_deref().map(PidFile::claim).transpose()?;
+        let listeners = Listeners::bind(&settings.listen, settings.workers)?;
+        let scoreboard = Scoreboard::create()
+            .map_err(|error| StartError::System { what: "the scoreboard", error })?;
+        let signals = Signals::block()
+            .map_err(|error| StartError::System { what: "the signalfd", error: error.into() })?;
+        let now = Instant::now();
+        Ok(Supervisor {
+            arena,
+            seal: |file, slot| image::seal(file, slot),
+            roles,
+            started: now,
+            phase: Phase::Running,
+            signals,
+            clients: Clients::new(control),
+            listeners,
+            scoreboard,
+            generations: Generations::default(),
+            reload: Reload::Idle,
+            waiting: Waiting::default(),
+            began: now,
+            workers: (0..settings.workers).map(|index| (index, Worker::new(now))).collect(),
+            wanted: settings.workers,
+            settings,
+            _pid_file: pid_file,
+        })
+    }
+
+    /// Runs until the master is told to stop, or the first compile is refused.
+    pub(crate) fn run(mut self) -> Result<Stopped, StartError> {
+        self.request_reload(None);
+        loop {
+            self.maintain(Instant::now());
+            if self.is_over() {
+                return self.outcome();
+            }
+            for event in self.wait() {
+                match event {
+                    Event::Report(index, report) => self.report(index, report),
+                    Event::Control(client, ControlRequest::Reload) => self.reload_for(Some(client)),
+                    Event::Control(client, ControlRequest::Status) => self.tell_status(client),
+                    Event::Signal(Request::Reload) => self.reload_for(None),
+                    Event::Signal(Request::MoreWorkers) => self.scale(self.wanted + 1),
+                    Event::Signal(Request::FewerWorkers) => self.scale(self.wanted - 1),
+                    Event::Signal(Request::Drain) => self.drain(),
+                    Event::Signal(Request::Stop) => self.stop(Ok(Stopped::Fast)),
+                    // The dead were collected with it, and follow as events.
+                    Event::Signal(Request::Reap) => {}
+                    Event::ChildExited(pid, ended) => self.child_exited(pid, ended),
+                }
+            }
+        }
+    }
+
+    /// Does what has become due, and what follows from the events before it.
+    fn maintain(&mut self, now: Instant) {
+        self.clients.expire(now);
+        match &mut self.phase {
+            Phase::Running => {
+                self.advance_reload(now);
+                self.keep_staff(now);
+                self.keep_listeners(now);
+                self.kill_stuck(now);
+            }
+            Phase::Draining { deadline } if *deadline <= now => {
+                tracing::warn!("the drain timeout has passed: cutting off what is unfinished");
+                let outcome = Ok(Stopped::DrainTimedOut);
+                self.phase = Phase::Stopping { kill_at: now + STOP_GRACE, outcome };
+                self.kill_all();
+            }
+            Phase::Stopping { kill_at, .. } if *kill_at <= now => {
+                *kill_at = now + STOP_GRACE;
+                self.kill_all();
+            }
+            Phase::Draining { .. } | Phase::Stopping { .. } => {}
+        }
+    }
+
+    /// When `maintain` next has something to do without an event.
+    pub(crate) fn next_deadline(&self) -> Option<Instant> {
+        let running = [self.reload_deadline(), self.staff_deadline()].into_iter().flatten().min();
+        let phase = match self.phase {
+            Phase::Running => running,
+            Phase::Draining { deadline } => Some(deadline),
+            Phase::Stopping { kill_at, .. } => Some(kill_at),
+        };
+        phase.into_iter().chain(self.clients.next_deadline()).min()
+    }
+
+    fn reload_for(&mut self, client: Option<ClientId>) {
+        match (&self.phase, client) {
+            (Phase::Running, client) => self.request_reload(client),
+            (_, Some(client)) => {
+                let reason = "the master stops".to_owned();
+                self.clients.reply(client, &self.refusal(reason, Vec::new()), Instant::now());
+            }
+            (_, None) => tracing::warn!("no reload: the master stops"),
+        }
+    }
+
+    fn tell_status(&mut self, client: ClientId) {
+        let now = Instant::now();
+        self.clients.reply(client, &ControlReply::Status(self.status(now)), now);
+    }
+
+    fn scale(&mut self, wanted: usize) {
+        self.wanted = wanted.clamp(1, WORKERS_MAX);
+        tracing::info!(workers = self.wanted, "scaling");
+    }
+
+    /// Every worker finishes what it has.
+    fn drain(&mut self) {
+        if !matches!(self.phase, Phase::Running) {
+            return;
+        }
+        tracing::info!(timeout_s = self.settings.drain_timeout.as_secs_f32(), "draining");
+        let deadline = Instant::now() + self.settings.drain_timeout;
+        self.phase = Phase::Draining { deadline };
+        self.abandon_reload();
+        // Ours first: a queue is emptied by its worker, and what came into ours later would be lost.
+        self.listeners.close_all();
+        for pid in self.pids() {
+            self.order_drain(pid, deadline);
+        }
+    }
+
+    /// Every worker leaves now.
+    pub(crate) fn stop(&mut self, outcome: Result<Stopped, StartError>) {
+        if matches!(self.phase, Phase::Stopping { .. }) {
+            return;
+        }
+        self.phase = Phase::Stopping { kill_at: Instant::now() + STOP_GRACE, outcome };
+        self.abandon_reload();
+        self.listeners.close_all();
+        for pid in self.pids() {
+            self.order(pid, &Order::Stop, &[]);
+        }
+    }
+
+    fn child_exited(&mut self, pid: Pid, ended: WaitStatus) {
+        let now = Instant::now();
+        if !self.compile_ended(pid, ended, now) {
+            self.bury(pid, ended, now);
+        }
+    }
+
+    fn report(&mut self, index: usize, report: Report) {
+        let now = Instant::now();
+        let Some(pid) = self.workers.get(&index).and_then(Worker::pid) else { return };
+        match report {
+            Report::Ready { generation, map_us } => {
+                self.worker_ready(index, now);
+                self.loaded(pid, generation, map_us, now);
+            }
+            Report::Loaded { generation, map_us } => self.loaded(pid, generation, map_us, now),
+            Report::LoadFailed { generation, reason } => {
+                self.load_failed(index, pid, generation, &reason);
+            }
+            Report::Retired { generation } => self.generations.let_go(generation, pid),
+            Report::Released { listener } => self.released(index, listener),
+        }
+    }
+
+    /// Reports that a worker sent before it died.
+    pub(crate) fn last_reports(&mut self, index: usize) {
+        let process = self.workers.get_mut(&index).and_then(|worker| worker.process.as_mut());
+        let reports = process.and_then(|process| process.reports().ok());
+        for report in reports.unwrap_or_default() {
+            self.report(index, report);
+        }
+    }
+
+    fn is_over(&self) -> bool {
+        !matches!(self.phase, Phase::Running)
+            && !matches!(self.reload, Reload::Compiling { .. })
+            && self.workers.values().all(|worker| worker.process.is_none())
+    }
+
+    fn outcome(self) -> Result<Stopped, StartError> {
+        match self.phase {
+            Phase::Stopping { outcome, .. } => outcome,
+            Phase::Draining { .. } => Ok(Stopped::Drained),
+            Phase::Running => unreachable!("a master that runs is not over"),
+        }
+    }
+}
+
+/// The control socket, or none where it is not required and somebody else has it.
+fn claim_control(settings: &Settings) -> Result<Option<ControlSocket>, StartError> {
+    let Some(control) = &settings.control else { return Ok(None) };
+    match ControlSocket::claim(&control.path) {
+        Ok(socket) => Ok(Some(socket)),
+        Err(error) if control.required => Err(error),
+        Err(error) => {
+            tracing::warn!("{error}; running without a control socket");
+            Ok(None)
+        }
+    }
+}
