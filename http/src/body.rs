@@ -113,6 +113,15 @@ impl BodyDecoder {
         matches!(self, Self::Done | Self::UntilClose)
     }
 
+    /// Whether `input` is nothing but content of this body.
+    pub fn is_all_content(&self, input: &[u8]) -> bool {
+        match self {
+            Self::Length(left) => input.len() as u64 <= *left,
+            Self::UntilClose => true,
+            Self::Done | Self::Chunked(_) => input.is_empty(),
+        }
+    }
+
     /// Finds the next run of content. Call again while something is consumed and the body is not done.
     pub fn decode(&mut self, input: &[u8]) -> Result<Step, BodyError> {
         match self {

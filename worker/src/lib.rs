@@ -1,1 +1,86 @@
-//! worker
+//! A worker: one thread that accepts connections, asks scripts what to do, and does it.
+//!
+//! A worker is forked with everything it needs ([`heritage::Inheritance`]). It never forks, compiles,
+//! opens a path or resolves a name, and it knows nothing of Clang; what HTTP means is in the `http`
+//! crate, and how a script is called in `hook`.
+//!
+//! Reading order: `event_loop` (whose turn it is), `connection` (a client connection's states),
+//! `request` (from a head to a decision), `origins` and `exchange` (to an origin and back); below these
+//! `wire`, `buffers`, `timers`, `table`, `listener`, `upstream`.
+#![forbid(unsafe_code)]
+
+mod buffers;
+mod close_reason;
+mod connection;
+mod context;
+mod event_loop;
+mod exchange;
+mod hooks;
+mod listener;
+mod orders;
+mod origins;
+mod request;
+mod settings;
+mod table;
+mod timers;
+mod upstream;
+mod wire;
+
+
+use heritage::{Inheritance, Report, WorkerState};
+
+pub use close_reason::CloseReason;
+pub use hooks::Hooks;
+pub use settings::{Settings, Upstream};
+
+/// The worker did what it was told, and ended because it was told to.
+const EXIT_DONE: i32 = 0;
+/// It could not start, or its event loop failed.
+const EXIT_FAILED: i32 = 1;
+
+/// Serves with the inherited image until the worker is told to end. Gives the exit code.
+pub fn run(settings: &Settings, arena: hook::Arena, inheritance: Inheritance) -> i32 {
+    match hook::Scripts::new(arena) {
+        Ok(scripts) => serve(settings, scripts, inheritance),
+        Err(error) => {
+            tracing::error!(worker = inheritance.index, %error, "cannot make the hook stack");
+            EXIT_FAILED
+        }
+    }
+}
+
+/// Like [`run`], with anything in the place of scripts that decides like them.
+pub fn serve<H: Hooks>(settings: &Settings, hooks: H, inheritance: Inheritance) -> i32 {
+    let Inheritance { index, channel, page, listeners, image } = inheritance;
+    let _span = tracing::error_span!("worker", worker = index).entered();
+    page.enter(WorkerState::Starting);
+    let mut worker = match event_loop::Worker::new(settings.clone(), hooks, channel, page) {
+        Ok(worker) => worker,
+        Err(error) => {
+            tracing::error!(%error, "cannot make the event loop");
+            return EXIT_FAILED;
+        }
+    };
+    match worker.load(image.generation, image.slot, image.file) {
+        Report::Loaded { generation, map_us } => {
+            worker.reports.push_back(Report::Ready { generation, map_us });
+        }
+        failed => {
+            worker.reports.push_back(failed);
+            worker.send_reports();
+            return EXIT_FAILED;
+        }
+    }
+    for (id, socket) in listeners {
+        worker.listen(id, socket);
+    }
+    worker.page.enter(WorkerState::Serving);
+    worker.send_reports();
+    match worker.run() {
+        Ok(()) => EXIT_DONE,
+        Err(error) => {
+            tracing::error!(%error, "the event loop failed");
+            EXIT_FAILED
+        }
+    }
+}

@@ -1,0 +1,386 @@
+//! The loop of a worker: wait, take what the poll and the master say, serve, report.
+//!
+//! Everything that can happen is a [`Subject`] of the poll, an [`Order`] of the master, or a deadline;
+//! each of the three has one `match`. What a connection does next is decided in `connection`,
+//! `request` and `exchange`; this file only says whose turn it is.
+
+use std::collections::VecDeque;
+use std::io;
+use std::net::SocketAddr;
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::sync::atomic::Ordering::Relaxed;
+use std::time::Duration;
+
+use heritage::{Channel, OwnPage, Received, Report, WorkerState};
+use mio::event::Event;
+use mio::net::TcpStream;
+use mio::unix::SourceFd;
+use mio::{Events, Interest, Poll, Token};
+
+use crate::close_reason::CloseReason;
+use crate::connection::{Connection, Next, State};
+use crate::context::Context;
+use crate::hooks::Hooks;
+use crate::listener::Listeners;
+use crate::request::{Awaited, Phase};
+use crate::settings::Settings;
+use crate::table::{Id, Subject, Table};
+use crate::upstream::{Origin, Upstreams};
+use crate::wire::Wire;
+
+/// Events taken from the poll at once.
+const EVENTS_MAX: usize = 1024;
+
+/// Longest sleep, so that the heartbeat in the scoreboard shows a worker alive that has nothing to do.
+const HEARTBEAT_MS: u64 = 500;
+
+/// Steps of one connection before others get their turn.
+const STEPS_MAX: usize = 64;
+
+/// Connections over the limit that are being told so. Beyond this many they are dropped without a
+/// word: telling costs a slot each.
+const TURNED_AWAY_MAX: usize = 256;
+
+/// How long a draining worker waits for the first request of a connection that has sent none. Its
+/// bytes are likely on their way; a client that only connected must not hold up the drain.
+const DRAIN_FIRST_REQUEST: Duration = Duration::from_secs(1);
+
+/// What the worker as a whole is doing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Lifecycle {
+    /// Accepting and serving.
+    Serving,
+    /// Finishing what there is, until this moment at the latest.
+    Draining { until_ms: u64 },
+    /// Leaving the loop.
+    Stopped,
+}
+
+/// One worker.
+pub(crate) struct Worker<H> {
+    poll: Poll,
+    pub(crate) lifecycle: Lifecycle,
+    pub(crate) channel: Channel,
+    pub(crate) page: OwnPage,
+    pub(crate) listeners: Listeners,
+    pub(crate) hooks: H,
+    pub(crate) ctx: Context,
+    pub(crate) connections: Table<Connection>,
+    pub(crate) origins: Table<Origin>,
+    pub(crate) upstreams: Upstreams,
+    /// Connections that could go on when their turn was over.
+    ready: VecDeque<Id>,
+    /// Reports that the channel had no room for.
+    pub(crate) reports: VecDeque<Report>,
+    /// Views of the fields of a request; empty between hook calls.
+    pub(crate) fields: Vec<hook::Field<'static>>,
+    accepted: Vec<(TcpStream, SocketAddr)>,
+    accepted_count: u64,
+    due: Vec<usize>,
+}
+
+impl<H: Hooks> Worker<H> {
+    pub(crate) fn new(
+        settings: Settings,
+        hooks: H,
+        channel: Channel,
+        page: OwnPage,
+    ) -> io::Result<Self> {
+        let poll = Poll::new()?;
+        let registry = poll.registry().try_clone()?;
+        let token = Token(Subject::Master.token());
+        let channel_fd = channel.as_fd().as_raw_fd();
+        registry.register(&mut SourceFd(&channel_fd), token, Interest::READABLE)?;
+        Ok(Worker {
+            poll,
+            lifecycle: Lifecycle::Serving,
+            channel,
+            page,
+            listeners: Listeners::default(),
+            hooks,
+            upstreams: Upstreams::new(&settings),
+            ctx: Context::new(settings, registry),
+            connections: Table::default(),
+            origins: Table::default(),
+            ready: VecDeque::new(),
+            reports: VecDeque::new(),
+            fields: Vec::new(),
+            accepted: Vec::new(),
+            accepted_count: 0,
+            due: Vec::new(),
+        })
+    }
+
+    /// Serves until the worker is drained or told to stop.
+    pub(crate) fn run(&mut self) -> io::Result<()> {
+        let mut events = Events::with_capacity(EVENTS_MAX);
+        // An order may have come before the channel was registered.
+        self.take_orders();
+        while self.lifecycle != Lifecycle::Stopped {
+            match self.poll.poll(&mut events, Some(self.wait())) {
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+                result => result?,
+            }
+            self.ctx.read_time();
+            for event in &events {
+                match Subject::of(event.token().0) {
+                    Subject::Master => self.take_orders(),
+                    Subject::Listener(index) => self.listeners.note(index),
+                    Subject::Client(id) => self.client_event(id, event),
+                    Subject::Origin(id) => self.origin_event(id, event),
+                }
+            }
+            self.serve_ready();
+            self.accept();
+            self.expire();
+            self.report();
+        }
+        Ok(())
+    }
+
+    fn wait(&self) -> Duration {
+        let now_ms = self.ctx.now_ms;
+        if !self.ready.is_empty() {
+            return Duration::ZERO;
+        }
+        let timers = self.ctx.timers.wait_ms(now_ms, HEARTBEAT_MS);
+        let listeners = self.listeners.wait_ms(now_ms).unwrap_or(HEARTBEAT_MS);
+        Duration::from_millis(timers.min(listeners).min(HEARTBEAT_MS))
+    }
+
+    fn client_event(&mut self, id: Id, event: &Event) {
+        let Some(connection) = self.connections.find(id) else { return };
+        let is_broken = connection.wire.note(event);
+        match is_broken && !matches!(connection.state, State::Lingering { .. } | State::Head) {
+            // Nobody is left to answer, so the origin need not go on either.
+            true => self.close(id, CloseReason::ClientGone),
+            false => self.drive(id),
+        }
+    }
+
+    /// Takes a connection as far as it gets.
+    pub(crate) fn drive(&mut self, id: Id) {
+        for _ in 0..STEPS_MAX {
+            match self.step(id) {
+                Next::Again => {}
+                Next::Wait => return,
+                Next::Yield => break,
+                Next::Close(reason) => return self.close(id, reason),
+            }
+        }
+        self.ready.push_back(id);
+    }
+
+    fn step(&mut self, id: Id) -> Next {
+        let Some(connection) = self.connections.find(id) else { return Next::Wait };
+        match connection.state {
+            State::Head => self.head_step(id),
+            State::Exchange(_) => self.exchange_step(id),
+            State::Discard { .. } => connection.discard_step(&mut self.ctx),
+            State::Closing(reason) => connection.close_step(&mut self.ctx, reason),
+            State::Lingering { reason, .. } => connection.linger_step(&mut self.ctx, reason),
+        }
+    }
+
+    /// Does what a step said that was taken outside [`Worker::drive`].
+    pub(crate) fn follow(&mut self, id: Id, next: Next) {
+        match next {
+            Next::Again | Next::Yield => self.drive(id),
+            Next::Wait => {}
+            Next::Close(reason) => self.close(id, reason),
+        }
+    }
+
+    /// Connections that had to let others go first.
+    fn serve_ready(&mut self) {
+        for _ in 0..self.ready.len() {
+            if let Some(id) = self.ready.pop_front() {
+                self.drive(id);
+            }
+        }
+    }
+
+    fn accept(&mut self) {
+        let mut accepted = std::mem::take(&mut self.accepted);
+        self.listeners.accept(self.ctx.now_ms, &mut accepted);
+        self.admit(&mut accepted);
+        self.accepted = accepted;
+    }
+
+    /// Takes in accepted connections.
+    pub(crate) fn admit(&mut self, accepted: &mut Vec<(TcpStream, SocketAddr)>) {
+        for (stream, client) in accepted.drain(..) {
+            self.accepted_count += 1;
+            let over = (self.connections.len() + 1).saturating_sub(self.ctx.settings.connections_max);
+            if over > TURNED_AWAY_MAX {
+                continue;
+            }
+            match self.admit_one(stream, client) {
+                Ok(id) if over > 0 => self.turn_away(id),
+                Ok(_) => {}
+                Err(error) => tracing::warn!(%error, "cannot take in a connection"),
+            }
+        }
+    }
+
+    fn admit_one(&mut self, mut stream: TcpStream, client: SocketAddr) -> io::Result<Id> {
+        stream.set_nodelay(true)?;
+        let ctx = &mut self.ctx;
+        let mut registered = Ok(());
+        let id = self.connections.insert_with(|id| {
+            let token = Subject::Client(id).token();
+            let interest = Interest::READABLE | Interest::WRITABLE;
+            registered = ctx.registry.register(&mut stream, Token(token), interest);
+            let timer = ctx.timers.add(token);
+            let timeout = match ctx.is_draining {
+                true => DRAIN_FIRST_REQUEST,
+                false => ctx.settings.head_timeout,
+            };
+            ctx.timers.set(timer, ctx.after(timeout));
+            Connection::new(Wire::new(stream), client, timer)
+        });
+        if let Err(error) = registered {
+            self.close(id, CloseReason::WorkerStopped);
+            return Err(error);
+        }
+        Ok(id)
+    }
+
+    /// Answers 503 to a connection over the limit. Answering is better than letting it wait in the
+    /// kernel's queue: the client can go elsewhere at once, and the queue stays short for the others.
+    fn turn_away(&mut self, id: Id) {
+        if let Some(connection) = self.connections.find(id) {
+            let next = connection.refuse(&mut self.ctx, 503);
+            self.follow(id, next);
+        }
+    }
+
+    fn expire(&mut self) {
+        let mut due = std::mem::take(&mut self.due);
+        self.ctx.timers.expire(self.ctx.now_ms, &mut due);
+        for token in due.drain(..) {
+            match Subject::of(token) {
+                Subject::Client(id) => self.client_timeout(id),
+                Subject::Origin(id) => self.origin_timeout(id),
+                Subject::Master | Subject::Listener(_) => unreachable!("these have no deadline"),
+            }
+        }
+        self.due = due;
+        if let Lifecycle::Draining { until_ms } = self.lifecycle {
+            let is_late = self.ctx.now_ms >= until_ms;
+            if is_late || self.connections.len() == 0 {
+                self.lifecycle = Lifecycle::Stopped;
+            }
+        }
+    }
+
+    fn client_timeout(&mut self, id: Id) {
+        let Some(connection) = self.connections.find(id) else { return };
+        let next = match &connection.state {
+            State::Head if connection.wire.has_output() => Next::Close(CloseReason::SendTimeout),
+            State::Head if !connection.wire.inbound.is_empty() => {
+                connection.refuse(&mut self.ctx, 408)
+            }
+            State::Head if connection.requests == 0 => Next::Close(CloseReason::HeadTimeout),
+            State::Head => Next::Close(CloseReason::KeepAliveTimeout),
+            State::Exchange(request) => match (request.awaited_of_client, &request.phase) {
+                (Awaited::Room, _) => Next::Close(CloseReason::SendTimeout),
+                (_, Phase::Relaying { .. }) => Next::Close(CloseReason::BodyTimeout),
+                _ => self.fail_exchange(id, 408),
+            },
+            State::Discard { .. } => Next::Close(CloseReason::BodyTimeout),
+            State::Closing(_) => Next::Close(CloseReason::SendTimeout),
+            State::Lingering { .. } => Next::Close(CloseReason::LingerTimeout),
+        };
+        self.follow(id, next);
+    }
+
+    /// Closes a client connection and, if it is in the middle of an exchange, the origin's too.
+    pub(crate) fn close(&mut self, id: Id, reason: CloseReason) {
+        if let Some(request) = self.take_request(id) {
+            if let Some(origin) = request.origin {
+                self.close_origin(origin);
+            }
+            request.end(&mut self.ctx.buffers);
+        }
+        let Some(connection) = self.connections.remove(id) else { return };
+        self.ctx.timers.remove(connection.timer);
+        connection.wire.close(&mut self.ctx.buffers);
+        tracing::trace!(reason = reason.name(), "connection closed");
+    }
+
+    /// What the master is to know after this turn.
+    fn report(&mut self) {
+        while let Some(held) = self.ctx.returned.take() {
+            self.hooks.release(held);
+        }
+        while let Some(generation) = self.hooks.next_retired() {
+            self.reports.push_back(Report::Retired { generation });
+        }
+        self.send_reports();
+        self.page.requests.store(self.ctx.requests, Relaxed);
+        self.page.connections.store(self.connections.len() as u64, Relaxed);
+        self.page.accepted.store(self.accepted_count, Relaxed);
+        self.page.heartbeat_ms.store(self.ctx.now_ms, Relaxed);
+    }
+
+    /// Sends reports in their order; what finds no room waits for the next turn.
+    pub(crate) fn send_reports(&mut self) {
+        while let Some(report) = self.reports.front() {
+            match self.channel.send(report, &[]) {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
+                // A master that is gone is noticed as end-of-file; it needs no report.
+                _ => self.reports.pop_front(),
+            };
+        }
+    }
+
+    fn take_orders(&mut self) {
+        loop {
+            match self.channel.receive() {
+                Ok(Received::Message(order, files)) => self.obey(order, files),
+                Ok(Received::Empty) => return,
+                Ok(Received::Closed) => return self.drain(),
+                Err(error) if error.kind() == io::ErrorKind::InvalidData => {
+                    tracing::error!(%error, "an order of the master cannot be read");
+                }
+                Err(error) => {
+                    tracing::error!(%error, "the channel to the master failed; draining");
+                    return self.drain();
+                }
+            }
+        }
+    }
+
+    /// Takes no new connection, and closes those there are as soon as their requests are answered.
+    pub(crate) fn drain(&mut self) {
+        if self.lifecycle != Lifecycle::Serving {
+            return;
+        }
+        let until_ms = self.ctx.after(self.ctx.settings.drain_timeout);
+        self.lifecycle = Lifecycle::Draining { until_ms };
+        self.page.enter(WorkerState::Draining);
+        self.ctx.is_draining = true;
+        let mut accepted = Vec::new();
+        self.listeners.release_all(self.ctx.now_ms, &mut accepted);
+        self.admit(&mut accepted);
+        for id in self.connections.ids() {
+            if let Some(connection) = self.connections.find(id)
+                && connection.requests == 0
+                && connection.is_idle()
+            {
+                let first_request = self.ctx.after(DRAIN_FIRST_REQUEST);
+                self.ctx.timers.set(connection.timer, first_request);
+            }
+            // An idle connection reads what has come, and closes if that is nothing.
+            self.drive(id);
+        }
+    }
+
+    /// Adds a listening socket.
+    pub(crate) fn listen(&mut self, id: heritage::ListenerId, socket: OwnedFd) {
+        if let Err(error) = self.listeners.add(id, socket, &self.ctx.registry) {
+            tracing::error!(?id, %error, "cannot accept from a listening socket");
+        }
+    }
+}

@@ -1,0 +1,360 @@
+//! An exchange: a request to an origin and its response to the client, both at the same time.
+//!
+//! Each direction owns at most one buffer on each side. A side is read only once the other has taken
+//! what was read before, so the slower peer sets the pace and memory stays bounded, whatever the size
+//! of the bodies. Where no framing changes, a full buffer changes hands instead of being copied.
+
+use std::io;
+
+use http::encode::{self, ResponseFrame};
+use http::{BodyDecoder, Framing, ResponseError, Scan, Version};
+
+use crate::buffers::{Buffers, Slot};
+use crate::context::Context;
+use crate::request::{Awaited, Phase, Request};
+use crate::upstream::Origin;
+use crate::wire::{Fill, Wire};
+
+/// What an exchange came to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Outcome {
+    /// Nothing moves until a peer does.
+    Blocked,
+    /// It could go on, but others wait.
+    Yield,
+    /// The response is in the client's output, or written.
+    Done,
+    /// The client closed or reset.
+    ClientGone,
+    /// The client's body is wrong or too large; this status says so.
+    ClientFault(u16),
+    /// The origin failed.
+    OriginFault(OriginFault),
+}
+
+/// How an origin fails.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum OriginFault {
+    /// The connection could not be opened.
+    Refused,
+    /// It did not open in time.
+    ConnectTimeout,
+    /// It ended before the response's head.
+    Ended,
+    /// The response's head is refused.
+    Malformed(ResponseError),
+    /// No response head in time.
+    HeadTimeout,
+    /// The connection ended before the body did.
+    Truncated,
+    /// The body is refused.
+    BodyMalformed,
+    /// The body stalled.
+    BodyTimeout,
+}
+
+/// Rounds of an exchange before others get their turn: with 16 KiB a round, about half a megabyte.
+const ROUNDS_MAX: usize = 32;
+
+/// A step, or the outcome that ends the exchange.
+type Step = Result<bool, Outcome>;
+
+/// Moves what can be moved.
+pub(crate) fn pump(
+    client: &mut Wire,
+    request: &mut Request,
+    origin: &mut Origin,
+    ctx: &mut Context,
+) -> Outcome {
+    for _ in 0..ROUNDS_MAX {
+        let moved = send(client, request, origin, ctx).and_then(|sent| {
+            let received = match request.phase {
+                Phase::Connecting => Ok(false),
+                Phase::AwaitingHead => receive_head(client, request, origin, ctx),
+                Phase::Relaying { .. } => relay(client, request, origin, ctx),
+            };
+            Ok(sent | received?)
+        });
+        match moved {
+            Ok(true) => {}
+            Ok(false) => return Outcome::Blocked,
+            Err(outcome) => return outcome,
+        }
+    }
+    Outcome::Yield
+}
+
+/// One round of the request's way to the origin.
+fn send(
+    client: &mut Wire,
+    request: &mut Request,
+    origin: &mut Origin,
+    ctx: &mut Context,
+) -> Step {
+    if request.is_abandoned || request.is_sent() && !origin.wire.has_output() {
+        return Ok(false);
+    }
+    let is_chunked = request.framing == Framing::Chunked;
+    let (inbound, outbound) = (&mut client.inbound, &mut origin.wire.outbound);
+    let Transferred { taken, content } =
+        transfer(&mut request.body, is_chunked, inbound, outbound, &mut ctx.buffers)
+            .map_err(|_| Outcome::ClientFault(400))?;
+    request.body_bytes += content as u64;
+    request.awaits_continue &= taken == 0;
+    if request.body_bytes > ctx.settings.request_body_bytes_max {
+        return Err(Outcome::ClientFault(413));
+    }
+    if request.body.is_done() && !request.body_is_terminated {
+        request.body_is_terminated =
+            !is_chunked || origin.wire.outbound.push(encode::LAST_CHUNK, &mut ctx.buffers);
+    }
+    let before = request.head_sent;
+    match origin.wire.flush_after(&request.head.data()[before..]) {
+        Ok(count) => request.head_sent += count,
+        Err(_) => {
+            // It may have answered before it stopped reading: what it sent is still to be read.
+            request.is_abandoned = true;
+            request.closes = true;
+            origin.wire.expect_end();
+            return Ok(true);
+        }
+    }
+    let mut moved = taken > 0 || request.head_sent > before;
+    if !request.body.is_done() && client.inbound.is_empty() && !origin.wire.has_output() {
+        moved |= match client.fill(&mut ctx.buffers) {
+            Ok(Fill::Bytes) => true,
+            Ok(Fill::Blocked | Fill::Full) => false,
+            Ok(Fill::End) | Err(_) => return Err(Outcome::ClientGone),
+        };
+    }
+    Ok(moved)
+}
+
+/// One round of waiting for the response's head.
+fn receive_head(
+    client: &mut Wire,
+    request: &mut Request,
+    origin: &mut Origin,
+    ctx: &mut Context,
+) -> Step {
+    if !origin.wire.inbound.is_empty() {
+        let limits = ctx.settings.response_limits();
+        let bytes = origin.wire.inbound.data();
+        match ctx.response_head.parse(bytes, &mut request.scan, &limits) {
+            Ok(Some(length)) => return begin_response(client, request, origin, ctx, length),
+            Ok(None) => {}
+            Err(error) => return Err(Outcome::OriginFault(OriginFault::Malformed(error))),
+        }
+    }
+    flush(client)?;
+    match origin.wire.fill(&mut ctx.buffers) {
+        Ok(Fill::Bytes) => {
+            request.is_being_answered = true;
+            Ok(true)
+        }
+        Ok(Fill::Blocked) => Ok(false),
+        Ok(Fill::Full) => {
+            Err(Outcome::OriginFault(OriginFault::Malformed(ResponseError::TooLarge)))
+        }
+        Ok(Fill::End) | Err(_) => Err(Outcome::OriginFault(OriginFault::Ended)),
+    }
+}
+
+/// Writes the head of a response to the client.
+fn begin_response(
+    client: &mut Wire,
+    request: &mut Request,
+    origin: &mut Origin,
+    ctx: &mut Context,
+    length: usize,
+) -> Step {
+    let head = &ctx.response_head;
+    let is_interim = head.is_interim();
+    let origin_framing = head.framing(request.answers_head);
+    let framing = match origin_framing {
+        Framing::Chunked | Framing::UntilClose if request.version == Version::Http11 => {
+            Framing::Chunked
+        }
+        Framing::Chunked => Framing::UntilClose,
+        counted => counted,
+    };
+    if head.status == 101 {
+        // No upgrade was asked for: the field stays on the client's connection.
+        return Err(Outcome::OriginFault(OriginFault::Malformed(ResponseError::StatusLine)));
+    }
+    if !is_interim {
+        let is_early = !request.body.is_done();
+        request.closes |= is_early || ctx.is_draining || framing == Framing::UntilClose;
+        request.origin_persists = head.is_persistent && origin_framing != Framing::UntilClose;
+    }
+    let frame = ResponseFrame { framing, version: request.version, closes: request.closes };
+    let is_wanted = match head.status {
+        100 => std::mem::take(&mut request.awaits_continue),
+        // A 1.0 client knows no interim responses (RFC 9110, section 15.2).
+        _ => !is_interim || request.version == Version::Http11,
+    };
+    let bytes = &origin.wire.inbound.data()[..length];
+    let date = &ctx.date;
+    if is_wanted {
+        let written = client.outbound.encode(&mut ctx.buffers, |out| {
+            encode::relayed_response(out, head, bytes, frame, date)
+        });
+        if written.is_err() {
+            return await_room(client, request);
+        }
+    }
+    origin.wire.inbound.consume(length);
+    request.scan = Scan::default();
+    if !is_interim {
+        let body = BodyDecoder::from(origin_framing);
+        request.phase = Phase::Relaying { body, framing, is_terminated: false };
+        // From here on it can't be sent again, so what is left of it is all that is needed.
+        if request.is_sent() {
+            request.head.release(&mut ctx.buffers);
+            request.head_sent = 0;
+        }
+    }
+    Ok(true)
+}
+
+/// Makes room for a response's head, which is then parsed again.
+fn await_room(client: &mut Wire, request: &mut Request) -> Step {
+    if !client.has_output() {
+        return Err(Outcome::OriginFault(OriginFault::Malformed(ResponseError::TooLarge)));
+    }
+    request.scan = Scan::default();
+    flush(client)
+}
+
+/// One round of the response's way to the client.
+fn relay(
+    client: &mut Wire,
+    request: &mut Request,
+    origin: &mut Origin,
+    ctx: &mut Context,
+) -> Step {
+    let Phase::Relaying { body, framing, is_terminated } = &mut request.phase else {
+        unreachable!("called in this phase alone");
+    };
+    let is_chunked = *framing == Framing::Chunked;
+    let (inbound, outbound) = (&mut origin.wire.inbound, &mut client.outbound);
+    let Transferred { taken, .. } = transfer(body, is_chunked, inbound, outbound, &mut ctx.buffers)
+        .map_err(|_| Outcome::OriginFault(OriginFault::BodyMalformed))?;
+    if body.is_done() && !*is_terminated {
+        *is_terminated = !is_chunked || client.outbound.push(encode::LAST_CHUNK, &mut ctx.buffers);
+    }
+    if *is_terminated {
+        return Err(Outcome::Done);
+    }
+    let flushed = flush(client)?;
+    if client.has_output() || !origin.wire.inbound.is_empty() {
+        return Ok(flushed || taken > 0);
+    }
+    match origin.wire.fill(&mut ctx.buffers) {
+        Ok(Fill::Bytes) => Ok(true),
+        Ok(Fill::Blocked | Fill::Full) => Ok(flushed),
+        Ok(Fill::End) if body.may_end_here() => {
+            *body = BodyDecoder::Done;
+            Ok(true)
+        }
+        Ok(Fill::End) | Err(_) => Err(Outcome::OriginFault(OriginFault::Truncated)),
+    }
+}
+
+/// Writes to the client. True if something was written.
+fn flush(client: &mut Wire) -> Step {
+    let before = client.outbound.data().len();
+    client.flush().map_err(|_: io::Error| Outcome::ClientGone)?;
+    Ok(client.outbound.data().len() < before)
+}
+
+/// What was moved from one side to the other.
+#[derive(Default)]
+struct Transferred {
+    /// Bytes taken from the input, framing and all.
+    taken: usize,
+    /// Bytes of content among them.
+    content: usize,
+}
+
+/// Moves content of one body from one side's input to the other's output.
+fn transfer(
+    body: &mut BodyDecoder,
+    is_chunked: bool,
+    from: &mut Slot,
+    to: &mut Slot,
+    pool: &mut Buffers,
+) -> Result<Transferred, http::BodyError> {
+    let mut moved = Transferred::default();
+    while !from.is_empty() && !body.is_done() {
+        if !is_chunked && to.is_empty() && body.is_all_content(from.data()) {
+            let step = body.decode(from.data())?;
+            std::mem::swap(from, to);
+            moved.taken += step.consumed;
+            moved.content += step.consumed;
+            return Ok(moved);
+        }
+        let overhead = if is_chunked { encode::CHUNK_OVERHEAD_MAX } else { 0 };
+        let room = to.room().saturating_sub(overhead).min(from.data().len());
+        let step = body.decode(&from.data()[..room])?;
+        if step.consumed == 0 {
+            break;
+        }
+        let content = &from.data()[step.content.clone()];
+        let written = match (content.is_empty(), is_chunked) {
+            (true, _) => true,
+            (false, true) => to.encode(pool, |out| encode::chunk(out, content)).is_ok(),
+            (false, false) => to.push(content, pool),
+        };
+        assert!(written, "no more was decoded than there is room for");
+        from.consume(step.consumed);
+        moved.taken += step.consumed;
+        moved.content += step.content.len();
+    }
+    Ok(moved)
+}
+
+/// Sets both deadlines by whose move it is. A deadline moves when bytes do or when the awaited move is
+/// another one; that a peer wakes us is no reason.
+pub(crate) fn set_deadlines(
+    client: (&mut Wire, crate::timers::TimerId),
+    request: &mut Request,
+    origin: &mut Origin,
+    ctx: &mut Context,
+) {
+    let (client, client_timer) = client;
+    let is_sent = request.is_sent() && !origin.wire.has_output();
+    let of_client = match () {
+        () if client.has_output() => Awaited::Room,
+        () if request.is_abandoned || request.body.is_done() => Awaited::Nothing,
+        () if origin.wire.has_output() => Awaited::Nothing,
+        () => Awaited::Body,
+    };
+    let of_origin = match request.phase {
+        Phase::Connecting => return,
+        Phase::AwaitingHead if is_sent || request.is_abandoned => Awaited::Head,
+        Phase::AwaitingHead if origin.wire.has_output() => Awaited::Room,
+        Phase::AwaitingHead if request.awaits_continue => Awaited::Continue,
+        Phase::AwaitingHead => Awaited::Nothing,
+        Phase::Relaying { .. } if client.has_output() => Awaited::Nothing,
+        Phase::Relaying { .. } => Awaited::Body,
+    };
+    let settings = &ctx.settings;
+    let deadline_of = |awaited| match awaited {
+        Awaited::Nothing => None,
+        Awaited::Body | Awaited::Room => Some(ctx.after(settings.body_timeout)),
+        Awaited::Head => Some(ctx.after(settings.response_head_timeout)),
+        Awaited::Continue => Some(ctx.after(settings.continue_timeout)),
+    };
+    let (client_deadline, origin_deadline) = (deadline_of(of_client), deadline_of(of_origin));
+    let client_moved = client.take_progress();
+    let origin_moved = origin.wire.take_progress() && of_origin != Awaited::Head;
+    if client_moved || of_client != request.awaited_of_client {
+        request.awaited_of_client = of_client;
+        ctx.timers.set_or_clear(client_timer, client_deadline);
+    }
+    if origin_moved || of_origin != request.awaited_of_origin {
+        request.awaited_of_origin = of_origin;
+        ctx.timers.set_or_clear(origin.timer, origin_deadline);
+    }
+}

@@ -1,0 +1,72 @@
+//! What the event loop needs of scripts, and the hold that a request has on its generation.
+//!
+//! The trait exists so that the loop can be driven by a plain function in tests; [`hook::Scripts`] is
+//! the one that serves.
+
+use std::cell::RefCell;
+use std::os::fd::OwnedFd;
+use std::rc::Rc;
+
+use hook::{Decision, Held, LoadError, Loaded, RequestView, Scripts};
+
+/// The script side of a worker. Documented at [`Scripts`], whose methods these are.
+pub trait Hooks {
+    /// Maps an image and makes it the active generation.
+    fn load(&mut self, generation: u64, slot: u8, file: OwnedFd) -> Result<Loaded, LoadError>;
+    /// Decides about a request.
+    fn on_request(&mut self, request: &RequestView<'_>) -> (Held, Decision<'_>);
+    /// Ends a request's hold on its generation.
+    fn release(&mut self, held: Held);
+    /// Unmaps a generation although requests hold it.
+    fn retire(&mut self, generation: u64);
+    /// A generation that was unmapped since the last call.
+    fn next_retired(&mut self) -> Option<u64>;
+}
+
+impl Hooks for Scripts {
+    fn load(&mut self, generation: u64, slot: u8, file: OwnedFd) -> Result<Loaded, LoadError> {
+        Scripts::load(self, generation, slot, file)
+    }
+    fn on_request(&mut self, request: &RequestView<'_>) -> (Held, Decision<'_>) {
+        Scripts::on_request(self, request)
+    }
+    fn release(&mut self, held: Held) {
+        Scripts::release(self, held);
+    }
+    fn retire(&mut self, generation: u64) {
+        Scripts::retire(self, generation);
+    }
+    fn next_retired(&mut self) -> Option<u64> {
+        Scripts::next_retired(self)
+    }
+}
+
+/// Holds that have ended and wait to be released between two hook calls.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Returned(Rc<RefCell<Vec<Held>>>);
+
+impl Returned {
+    pub(crate) fn take(&self) -> Option<Held> {
+        self.0.borrow_mut().pop()
+    }
+}
+
+/// A request's hold on its generation. Dropping it gives it back, so that no way for a request to end
+/// can forget to, and none can do it twice.
+#[derive(Debug)]
+pub(crate) struct Hold {
+    held: Option<Held>,
+    returned: Returned,
+}
+
+impl Hold {
+    pub(crate) fn new(held: Held, returned: &Returned) -> Self {
+        Hold { held: Some(held), returned: returned.clone() }
+    }
+}
+
+impl Drop for Hold {
+    fn drop(&mut self) {
+        self.returned.0.borrow_mut().extend(self.held.take());
+    }
+}

@@ -1,0 +1,371 @@
+//! A request from its head to a decision, and what is remembered of it while an origin has it.
+//!
+//! The head is needed only in one moment: it is parsed, shown to the script, and either answered or
+//! written out for the origin before anything else happens. So it is never kept, and a request that
+//! is with an origin is a few facts and the bytes that go there.
+
+use http::encode::{self, Edit, Reply, ResponseFrame};
+use http::{BodyDecoder, Framing, Scan, Version};
+
+use hook::{Decision, Field, RequestView};
+
+use crate::buffers::{Buffers, Slot};
+use crate::close_reason::CloseReason;
+use crate::connection::{Connection, Next, State};
+use crate::context::Context;
+use crate::event_loop::Worker;
+use crate::hooks::{Hold, Hooks};
+use crate::table::Id;
+use crate::wire::Fill;
+
+/// Where a request stands that is with an origin.
+#[derive(Debug)]
+pub(crate) enum Phase {
+    /// A connection to a server is being opened; nothing of the request was sent.
+    Connecting,
+    /// The request is being sent, and no final response has come.
+    AwaitingHead,
+    /// The response's head went to the client and its body follows; the request's own body may still
+    /// be on its way.
+    Relaying {
+        /// Where the response's body ends.
+        body: BodyDecoder,
+        /// How the client finds that end.
+        framing: Framing,
+        /// Whether the chunk was written that ends a chunked body.
+        is_terminated: bool,
+    },
+}
+
+/// Whose move is awaited, so that each has its own timeout.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Awaited {
+    /// Nobody's here: the other side has a timeout running.
+    Nothing,
+    /// More of the body.
+    Body,
+    /// Room to write.
+    Room,
+    /// The head of the response.
+    Head,
+    /// A `100 (Continue)` from the origin.
+    Continue,
+}
+
+/// A request that is with an origin.
+#[derive(Debug)]
+pub(crate) struct Request {
+    pub(crate) phase: Phase,
+    /// Keeps the generation that decided on it.
+    _hold: Hold,
+    pub(crate) upstream: usize,
+    pub(crate) origin: Option<Id>,
+    /// Servers tried so far.
+    pub(crate) attempts: usize,
+    /// Whether the last server that was tried did not answer in time.
+    pub(crate) has_timed_out: bool,
+    pub(crate) version: Version,
+    pub(crate) answers_head: bool,
+    pub(crate) is_idempotent: bool,
+    /// Whether the client connection closes after the response.
+    pub(crate) closes: bool,
+    /// Whether the origin's connection lives on after the response, as far as its head says.
+    pub(crate) origin_persists: bool,
+    /// Whether a byte of a response has come: after that a request is never sent again.
+    pub(crate) is_being_answered: bool,
+    /// Whether the client holds its body back until it is told to go on.
+    pub(crate) awaits_continue: bool,
+    /// The head as it goes upstream, kept until a response begins: it may have to be sent again.
+    pub(crate) head: Slot,
+    pub(crate) head_sent: usize,
+    /// How the request's body is framed, on both sides.
+    pub(crate) framing: Framing,
+    pub(crate) body: BodyDecoder,
+    /// Bytes of content that came from the client so far.
+    pub(crate) body_bytes: u64,
+    /// Whether the body's end was passed on.
+    pub(crate) body_is_terminated: bool,
+    /// The origin stopped reading; the rest of the body is for nobody.
+    pub(crate) is_abandoned: bool,
+    /// How far the response's head was searched.
+    pub(crate) scan: Scan,
+    pub(crate) awaited_of_client: Awaited,
+    pub(crate) awaited_of_origin: Awaited,
+}
+
+impl Request {
+    /// Whether all of the request was passed on.
+    pub(crate) fn is_sent(&self) -> bool {
+        self.head_sent == self.head.data().len() && self.body_is_terminated
+    }
+
+    /// Gives its buffer back; its hold ends.
+    pub(crate) fn end(mut self, pool: &mut Buffers) {
+        self.head.release(pool);
+    }
+}
+
+/// What outlives the head, whatever is decided.
+#[derive(Clone, Copy)]
+struct Facts {
+    length: usize,
+    version: Version,
+    framing: Framing,
+    answers_head: bool,
+    is_idempotent: bool,
+    expects_continue: bool,
+    closes: bool,
+}
+
+/// Room that is made before another head is looked at, so that most answers fit what is left.
+const ANSWER_ROOM: usize = 2048;
+
+impl<H: Hooks> Worker<H> {
+    /// A step of [`State::Head`]. Answers to pipelined requests gather in the output, and are written
+    /// once no whole head is left.
+    pub(crate) fn head_step(&mut self, id: Id) -> Next {
+        let Some(connection) = self.connections.find(id) else { return Next::Wait };
+        let ctx = &mut self.ctx;
+        if connection.wire.has_spill() || connection.wire.outbound.room() < ANSWER_ROOM {
+            match connection.wire.flush() {
+                Err(_) => return Next::Close(CloseReason::ClientGone),
+                Ok(true) => {}
+                Ok(false) => {
+                    if connection.wire.take_progress() {
+                        ctx.timers.set(connection.timer, ctx.after(ctx.settings.body_timeout));
+                    }
+                    return Next::Wait;
+                }
+            }
+        }
+        if connection.wire.inbound.is_empty() {
+            return connection.head_bytes(ctx);
+        }
+        let limits = ctx.settings.request_limits();
+        let bytes = connection.wire.inbound.data();
+        match ctx.request_head.parse(bytes, &mut connection.scan, &limits) {
+            Ok(Some(length)) => self.decide(id, length),
+            Ok(None) => connection.head_bytes(ctx),
+            Err(error) => connection.refuse(ctx, error.status()),
+        }
+    }
+
+    /// Shows the head to the script and does what it says.
+    fn decide(&mut self, id: Id, length: usize) -> Next {
+        let Worker { connections, hooks, ctx, upstreams, fields, .. } = self;
+        let Some(connection) = connections.find(id) else { return Next::Wait };
+        let facts = connection.facts(ctx, length);
+        connection.requests += 1;
+        if matches!(facts.framing, Framing::Length(n) if n > ctx.settings.request_body_bytes_max) {
+            return connection.refuse(ctx, 413);
+        }
+        let (held, decision) = {
+            let head = &ctx.request_head;
+            let bytes = &connection.wire.inbound.data()[..length];
+            let mut views = std::mem::take(fields);
+            views.extend(head.fields.iter().map(|field| Field {
+                name: field.name.of(bytes),
+                value: field.value.of(bytes),
+            }));
+            let view = RequestView {
+                method: head.method.of(bytes),
+                target: head.target.of(bytes),
+                path: head.path.of(bytes),
+                query: head.query.of(bytes),
+                authority: head.authority.of(bytes),
+                fields: &views,
+                client: connection.client,
+            };
+            let decided = hooks.on_request(&view);
+            *fields = emptied(views);
+            decided
+        };
+        let hold = Hold::new(held, &ctx.returned);
+        match decision {
+            Decision::Reply { status, fields, body } => {
+                connection.reply(ctx, facts, status, fields, body)
+            }
+            Decision::Failed => connection.reply_error(ctx, facts, 500),
+            Decision::Close => connection.begin_closing(ctx, CloseReason::ScriptClosed),
+            Decision::Forward { upstream, edits } => {
+                let Some(at) = upstreams.find(upstream) else {
+                    let name = String::from_utf8_lossy(upstream);
+                    tracing::error!(upstream = %name, "a script forwards to an unknown upstream");
+                    return connection.reply_error(ctx, facts, 500);
+                };
+                let edits = edits.iter().map(edit_of);
+                match connection.prepare(ctx, facts, at, hold, edits) {
+                    Ok(()) => self.open_origin(id, true),
+                    Err(http::Full) => {
+                        let upstream = upstreams.name(at);
+                        tracing::error!(upstream, "a request's head is too large to forward");
+                        connection.reply_error(ctx, facts, 431)
+                    }
+                }
+            }
+        }
+    }
+}
+
+impl Connection {
+    fn facts(&self, ctx: &Context, length: usize) -> Facts {
+        let head = &ctx.request_head;
+        let bytes = self.wire.inbound.data();
+        let is_last = self.requests + 1 >= ctx.settings.requests_per_connection_max;
+        Facts {
+            length,
+            version: head.version,
+            framing: head.framing,
+            answers_head: head.is_method(bytes, "HEAD"),
+            is_idempotent: head.is_idempotent(bytes),
+            expects_continue: head.expects_continue,
+            closes: !head.is_persistent || ctx.is_draining || is_last,
+        }
+    }
+
+    /// Writes what waits, and reads more of a head.
+    fn head_bytes(&mut self, ctx: &mut Context) -> Next {
+        match self.wire.flush() {
+            Err(_) => return Next::Close(CloseReason::ClientGone),
+            // A client that does not read its answers gets no more of them.
+            Ok(false) => return Next::Wait,
+            Ok(true) => {}
+        }
+        match self.wire.fill(&mut ctx.buffers) {
+            Ok(Fill::Bytes) => {
+                if !self.head_has_begun {
+                    self.head_has_begun = true;
+                    ctx.timers.set(self.timer, ctx.after(ctx.settings.head_timeout));
+                }
+                Next::Again
+            }
+            Ok(Fill::Full) => self.refuse(ctx, 431),
+            Ok(Fill::Blocked) => {
+                self.wire.rest(&mut ctx.buffers);
+                match ctx.is_draining && self.requests > 0 && self.is_idle() {
+                    true => Next::Close(CloseReason::Drained),
+                    false => Next::Wait,
+                }
+            }
+            Ok(Fill::End) if self.is_idle() => Next::Close(CloseReason::ClientClosed),
+            Ok(Fill::End) | Err(_) => Next::Close(CloseReason::ClientGone),
+        }
+    }
+
+    /// Answers for a script.
+    fn reply(
+        &mut self,
+        ctx: &mut Context,
+        facts: Facts,
+        status: u16,
+        fields: &[(&[u8], &[u8])],
+        body: &[u8],
+    ) -> Next {
+        let content_bytes = body.len() as u64;
+        let framing = match facts.answers_head || !encode::reply_has_content(status) {
+            true => Framing::None,
+            false => Framing::Length(content_bytes),
+        };
+        let closes = facts.closes_after_reply();
+        let frame = ResponseFrame { framing, version: facts.version, closes };
+        let reply = Reply { status, fields, content_bytes };
+        if !self.answer(ctx, &reply, body, frame) {
+            tracing::error!("a script's reply has more fields than fit a head");
+            return self.reply_error(ctx, facts, 500);
+        }
+        self.after_reply(ctx, facts)
+    }
+
+    fn reply_error(&mut self, ctx: &mut Context, facts: Facts, status: u16) -> Next {
+        let closes = facts.closes_after_reply();
+        self.answer_error(ctx, status, facts.version, facts.answers_head, closes);
+        self.after_reply(ctx, facts)
+    }
+
+    /// Goes on after an answer that did not need the request's body.
+    fn after_reply(&mut self, ctx: &mut Context, facts: Facts) -> Next {
+        self.wire.inbound.consume(facts.length);
+        if facts.closes_after_reply() {
+            return self.begin_closing(ctx, CloseReason::Finished);
+        }
+        let body = BodyDecoder::from(facts.framing);
+        if body.is_done() {
+            return self.await_head(ctx);
+        }
+        ctx.timers.set(self.timer, ctx.after(ctx.settings.body_timeout));
+        self.state = State::Discard { body, left: ctx.settings.discard_bytes_max };
+        Next::Again
+    }
+
+    /// Writes the head that goes upstream, and remembers what is needed of the request.
+    fn prepare<'e>(
+        &mut self,
+        ctx: &mut Context,
+        facts: Facts,
+        upstream: usize,
+        hold: Hold,
+        edits: impl Iterator<Item = Edit<'e>> + Clone,
+    ) -> Result<(), http::Full> {
+        let mut head = Slot::default();
+        let bytes = &self.wire.inbound.data()[..facts.length];
+        let (request_head, client) = (&ctx.request_head, self.client.ip());
+        let written = head.encode(&mut ctx.buffers, |out| {
+            encode::upstream_request(out, request_head, bytes, client, edits)
+        });
+        if written.is_err() {
+            head.release(&mut ctx.buffers);
+            return written;
+        }
+        self.wire.inbound.consume(facts.length);
+        let body = BodyDecoder::from(facts.framing);
+        self.state = State::Exchange(Request {
+            phase: Phase::Connecting,
+            _hold: hold,
+            upstream,
+            origin: None,
+            attempts: 0,
+            has_timed_out: false,
+            version: facts.version,
+            answers_head: facts.answers_head,
+            is_idempotent: facts.is_idempotent,
+            closes: facts.closes,
+            origin_persists: false,
+            is_being_answered: false,
+            awaits_continue: facts.expects_continue,
+            head,
+            head_sent: 0,
+            framing: facts.framing,
+            body_is_terminated: body.is_done(),
+            body,
+            body_bytes: 0,
+            is_abandoned: false,
+            scan: Scan::default(),
+            awaited_of_client: Awaited::Nothing,
+            awaited_of_origin: Awaited::Nothing,
+        });
+        ctx.timers.clear(self.timer);
+        Ok(())
+    }
+}
+
+impl Facts {
+    /// A client that waits for `100 (Continue)` and gets a final status may send its body or not, so
+    /// that nobody can tell where its next request begins (RFC 9110, section 10.1.1).
+    fn closes_after_reply(self) -> bool {
+        self.closes || self.expects_continue
+    }
+}
+
+fn edit_of<'a>(edit: &hook::Edit<'a>) -> Edit<'a> {
+    match *edit {
+        hook::Edit::Set(name, value) => Edit::Set(name, value),
+        hook::Edit::Add(name, value) => Edit::Add(name, value),
+        hook::Edit::Remove(name) => Edit::Remove(name),
+    }
+}
+
+/// The same vector without its views: collecting in place keeps the allocation for the next request.
+fn emptied(mut views: Vec<Field<'_>>) -> Vec<Field<'static>> {
+    views.clear();
+    views.into_iter().map(|_| unreachable!("it was cleared")).collect()
+}
