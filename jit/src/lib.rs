@@ -1,1 +1,349 @@
-//! jit
+//! C++ source to image: Clang, LLVM and ORC, in the compile child.
+//!
+//!     source --Clang--> module --inkwell: link, optimise--> object --ORC, JITLink--> image
+//!
+//! The C++ of `shim/` does what LLVM's C API cannot; all policy is here. This crate alone knows that
+//! Clang and LLVM exist. It forks nothing, maps nothing executable and runs no code it has made.
+
+mod arguments;
+#[allow(unsafe_code)] // Calls into the shim, and the callbacks that it makes.
+mod ffi;
+mod files;
+mod headers;
+mod ir;
+#[allow(unsafe_code)] // LLVM's C API for uses and debug locations, which inkwell does not wrap.
+mod place;
+mod symbols;
+
+use std::collections::HashMap;
+use std::fs;
+use std::os::fd::OwnedFd;
+use std::path::{Path, PathBuf};
+use std::time::Instant;
+
+use heritage::{CompileOutcome, Diagnostic, Severity};
+use image::{EntryPoint, Slot, Writer};
+use inkwell::context::Context;
+use inkwell::module::Module;
+use inkwell::targets::TargetMachine;
+use inkwell::values::AsValueRef;
+use object::{Object, ObjectSymbol};
+
+use arguments::Unit;
+use files::ScriptFiles;
+use ir::{Cpu, HookError};
+use place::Place;
+pub use symbols::SymbolTable;
+
+/// Most scripts of one generation.
+const SCRIPTS_MAX: usize = 1024;
+const SEARCH: &str = env!("KILN_SEARCH");
+const RESOURCE: &str = env!("KILN_RESOURCE");
+
+/// What to compile, and where to.
+pub struct Job<'a> {
+    /// What it is.
+    pub what: Source<'a>,
+    /// Where it will be mapped.
+    pub slot: Slot,
+    /// An empty memfd for the image.
+    pub image: &'a OwnedFd,
+    /// What it may link against.
+    pub symbols: &'a SymbolTable,
+}
+
+/// Source text.
+#[derive(Clone, Copy, Debug)]
+pub enum Source<'a> {
+    /// One script, or a folder of scripts that are asked in the order of their names.
+    Scripts(&'a Path),
+    /// A C++ program with `main`.
+    Program(&'a Path),
+}
+
+/// Compiles; whatever goes wrong is among the diagnostics.
+pub fn compile(job: &Job<'_>) -> CompileOutcome {
+    let mut outcome = CompileOutcome::default();
+    match run(job, &mut outcome) {
+        Ok(()) => outcome.compiled = true,
+        Err(Refused) => debug_assert!(!outcome.diagnostics.is_empty(), "a refusal says why"),
+    }
+    outcome
+}
+
+/// The job failed, and the diagnostics say why.
+struct Refused;
+
+fn run(job: &Job<'_>, outcome: &mut CompileOutcome) -> Result<(), Refused> {
+    let (paths, root, unit) = match job.what {
+        Source::Scripts(path) => {
+            let (paths, root) = list_scripts(path).map_err(|error| outcome.refuse(path, error))?;
+            (paths, root, Unit::Script)
+        }
+        Source::Program(path) => (vec![path.to_owned()], parent(path), Unit::Program),
+    };
+    let mut steps = Steps::start();
+    let files = ScriptFiles::new(&[root]);
+    let context = Context::create();
+    let module = front_end(&context, unit, &paths, &files, outcome)?;
+    outcome.steps.front_end_ms = steps.next();
+
+    let entry = match unit {
+        Unit::Script => ir::CHAIN,
+        Unit::Program => "main",
+    };
+    let cpu = Cpu::host();
+    let machine = ir::target_machine(&cpu);
+    let places = optimise(&context, &module, &machine, &cpu, entry, job.symbols, &files)
+        .map_err(|error| outcome.refuse(&paths[0], error))?;
+    outcome.steps.optimise_ms = steps.next();
+
+    let object = ffi::generate(&module, &cpu.name, &cpu.features)
+        .map_err(|error| outcome.refuse(&paths[0], error))?;
+    outcome.steps.code_ms = steps.next();
+
+    let symbols = resolve(&object, job, &places, outcome)?;
+    link(&object, &symbols, entry, unit, job)
+        .map_err(|error| outcome.refuse(&paths[0], format!("the image cannot be linked: {error}")))?;
+    outcome.steps.link_ms = steps.next();
+    Ok(())
+}
+
+/// The scripts of a path, in order, and the folder whose headers they may include.
+fn list_scripts(path: &Path) -> Result<(Vec<PathBuf>, PathBuf), String> {
+    let found = fs::metadata(path).map_err(|error| format!("cannot be read: {error}"))?;
+    if !found.is_dir() {
+        return Ok((vec![path.to_owned()], parent(path)));
+    }
+    let entries = fs::read_dir(path).map_err(|error| format!("cannot be read: {error}"))?;
+    let mut scripts = Vec::new();
+    for entry in entries {
+        let script = entry.map_err(|error| format!("cannot be read: {error}"))?.path();
+        if is_script(&script) {
+            scripts.push(script);
+        }
+    }
+    scripts.sort();
+    match scripts.len() {
+        0 => Err("no script in this folder: their names end in .cc, .cpp or .cxx".into()),
+        count if count > SCRIPTS_MAX => Err(format!("{count} scripts, of {SCRIPTS_MAX} at most")),
+        _ => Ok((scripts, path.to_owned())),
+    }
+}
+
+/// Whether a file is a script, rather than a header or a script's test.
+fn is_script(path: &Path) -> bool {
+    let source = path.extension().is_some_and(|end| end == "cc" || end == "cpp" || end == "cxx");
+    let stem = path.file_stem().unwrap_or_default().to_string_lossy();
+    source && !stem.ends_with("_test") && !stem.starts_with('.') && path.is_file()
+}
+
+fn parent(path: &Path) -> PathBuf {
+    match path.parent() {
+        Some(parent) if parent.as_os_str().is_empty() => PathBuf::from("."),
+        Some(parent) => parent.to_owned(),
+        None => PathBuf::from("/"),
+    }
+}
+
+/// Compiles each file and links them into one module.
+fn front_end<'ctx>(
+    context: &'ctx Context,
+    unit: Unit,
+    paths: &[PathBuf],
+    files: &ScriptFiles,
+    outcome: &mut CompileOutcome,
+) -> Result<Module<'ctx>, Refused> {
+    let mut modules = Vec::new();
+    let mut hooks = Vec::new();
+    for (number, path) in paths.iter().enumerate() {
+        let arguments = arguments_for(unit, path, files);
+        let Some(module) = ffi::compile(context, &arguments, files, &mut outcome.diagnostics) else {
+            if !outcome.diagnostics.iter().any(|found| found.severity == Severity::Error) {
+                return Err(outcome.refuse(path, "Clang gave up without saying why"));
+            }
+            continue;
+        };
+        if unit == Unit::Script {
+            match ir::take_hook(&module, number) {
+                Ok(hook) => hooks.push(hook),
+                // A file of helpers needs no hook, if another has one.
+                Err(HookError::Missing) => {}
+                Err(HookError::Signature) => return Err(outcome.refuse(path, WRONG_SIGNATURE)),
+            }
+        }
+        modules.push(module);
+    }
+    if modules.len() < paths.len() {
+        return Err(Refused);
+    }
+    match unit {
+        Unit::Script if hooks.is_empty() => return Err(outcome.refuse(&paths[0], NO_HOOK)),
+        Unit::Program if modules[0].get_function("main").is_none() => {
+            return Err(outcome.refuse(&paths[0], "this program has no main()"));
+        }
+        _ => {}
+    }
+    let mut modules = modules.into_iter();
+    let first = modules.next().expect("there is a script");
+    for (module, path) in modules.zip(&paths[1..]) {
+        first.link_in_module(module).map_err(|error| outcome.refuse(path, error.to_string()))?;
+    }
+    if unit == Unit::Script {
+        ir::build_chain(context, &first, &hooks);
+    }
+    Ok(first)
+}
+
+const NO_HOOK: &str =
+    "this script has no hook: define `kiln::Action on_request(kiln::Request& request)`";
+const WRONG_SIGNATURE: &str = "on_request has other parameters than Kiln calls it with: \
+     it is `kiln::Action on_request(kiln::Request& request)`";
+
+fn arguments_for(unit: Unit, path: &Path, files: &ScriptFiles) -> Vec<String> {
+    use ffi::Files as _;
+    let search: Vec<&str> = SEARCH.split(':').collect();
+    let mut arguments = arguments::common(unit, &search, RESOURCE);
+    arguments.extend(["-emit-llvm-only", "-debug-info-kind=constructor"].map(String::from));
+    arguments.push(format!("-fdebug-compilation-dir={}", files.working_folder()));
+    if unit == Unit::Script {
+        arguments.extend(["-include-pch", files::PCH_PATH, "-fno-validate-pch"].map(String::from));
+    }
+    let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+    arguments.extend(["-main-file-name".into(), name, "-x".into(), "c++".into()]);
+    arguments.push(path.to_string_lossy().into_owned());
+    arguments
+}
+
+/// Optimises for this machine; returns where the script uses symbols that it may not.
+fn optimise(
+    context: &Context,
+    module: &Module<'_>,
+    machine: &TargetMachine,
+    cpu: &Cpu,
+    entry: &str,
+    symbols: &SymbolTable,
+    files: &ScriptFiles,
+) -> Result<HashMap<String, Place>, String> {
+    ir::keep_only(module, machine, entry)?;
+    let functions = module.get_functions().filter(|function| function.count_basic_blocks() == 0);
+    let functions = functions.map(|function| (function.get_name().to_owned(), function.as_value_ref()));
+    let globals = module.get_globals().filter(|global| global.is_declaration());
+    let globals = globals.map(|global| (global.get_name().to_owned(), global.as_value_ref()));
+    let mut places = HashMap::new();
+    for (name, value) in functions.chain(globals) {
+        let name = name.to_string_lossy().into_owned();
+        if !name.starts_with("llvm.")
+            && symbols.address(&name).is_none()
+            && let Some(place) = place::first_use(value, |file| files.is_own(file))
+        {
+            places.insert(name, place);
+        }
+    }
+    ir::set_cpu(context, module, cpu);
+    ir::optimise(module, machine)?;
+    Ok(places)
+}
+
+/// Addresses of what the object file leaves undefined, or a refusal for each that is not allowed.
+fn resolve(
+    object: &[u8],
+    job: &Job<'_>,
+    places: &HashMap<String, Place>,
+    outcome: &mut CompileOutcome,
+) -> Result<Vec<(String, u64)>, Refused> {
+    let file = object::File::parse(object).expect("LLVM writes whole object files");
+    let mut found = vec![(image::runtime::IDENTITY_SYMBOL.to_owned(), job.slot.base)];
+    let mut refused = false;
+    for symbol in file.symbols().filter(|symbol| symbol.is_undefined()) {
+        let name = symbol.name().unwrap_or_default();
+        if name.is_empty() || name == "_GLOBAL_OFFSET_TABLE_" || name == found[0].0 {
+            continue;
+        }
+        match job.symbols.address(name) {
+            Some(address) => found.push((name.to_owned(), address)),
+            // JITLink resolves a weak symbol that does not exist to null.
+            None if symbol.is_weak() => {}
+            None => {
+                refused = true;
+                outcome.diagnostics.push(refusal(name, places.get(name), job.what));
+            }
+        }
+    }
+    if refused { Err(Refused) } else { Ok(found) }
+}
+
+fn refusal(symbol: &str, place: Option<&Place>, what: Source<'_>) -> Diagnostic {
+    let name = demangled(symbol);
+    let message = match what {
+        Source::Scripts(_) => format!("a script may not use `{name}` in a worker"),
+        Source::Program(_) => format!("`{name}` is not defined"),
+    };
+    let (file, line) = match (place, what) {
+        (Some(place), _) => (place.file.clone(), place.line),
+        (None, Source::Scripts(path) | Source::Program(path)) => (path.display().to_string(), 0),
+    };
+    diagnostic(&file, line, message)
+}
+
+fn link(
+    object: &[u8],
+    symbols: &[(String, u64)],
+    entry: &str,
+    unit: Unit,
+    job: &Job<'_>,
+) -> Result<(), String> {
+    let mut writer = Writer::new(job.image, job.slot).map_err(|error| error.to_string())?;
+    ffi::link(object, symbols, &[entry], &mut writer)?;
+    let address = writer.address_of(entry).ok_or_else(|| format!("{entry} got lost"))?;
+    let point = match unit {
+        Unit::Script => EntryPoint::OnRequest,
+        Unit::Program => EntryPoint::Main,
+    };
+    writer.finish(&[(point, address)]).map_err(|error| error.to_string())
+}
+
+/// A C++ name as people write it.
+fn demangled(symbol: &str) -> String {
+    cpp_demangle::Symbol::new(symbol)
+        .ok()
+        .and_then(|name| name.demangle().ok())
+        .unwrap_or_else(|| symbol.to_owned())
+}
+
+trait Refuse {
+    fn refuse(&mut self, path: &Path, message: impl Into<String>) -> Refused;
+}
+
+impl Refuse for CompileOutcome {
+    fn refuse(&mut self, path: &Path, message: impl Into<String>) -> Refused {
+        self.diagnostics.push(diagnostic(&path.display().to_string(), 0, message.into()));
+        Refused
+    }
+}
+
+/// A diagnostic of Kiln's own, in the form of Clang's.
+fn diagnostic(file: &str, line: u32, message: String) -> Diagnostic {
+    let place = if line > 0 { format!("{file}:{line}") } else { file.to_owned() };
+    let rendered = format!("{place}: error: {message}\n");
+    let (severity, file) = (Severity::Error, file.to_owned());
+    Diagnostic { severity, file, line, column: 0, message, rendered }
+}
+
+/// A stop watch for [`CompileSteps`].
+struct Steps(Instant);
+
+impl Steps {
+    fn start() -> Self {
+        Self(Instant::now())
+    }
+
+    /// Milliseconds since the step before.
+    fn next(&mut self) -> f64 {
+        let now = Instant::now();
+        let elapsed = now.duration_since(self.0);
+        self.0 = now;
+        elapsed.as_secs_f64() * 1e3
+    }
+}
+

@@ -1,0 +1,244 @@
+//! What scripts reach outside their image: the table of effects, and Kiln's own version of some C
+//! and C++ library functions.
+//!
+//! Every effect goes through one table, to which `kiln_current` leads. The functions in it know which
+//! request is running from the context that they find there.
+
+use std::ffi::{c_char, c_int, c_void};
+use std::sync::atomic::{AtomicPtr, Ordering};
+
+use nix::time::{ClockId, clock_gettime};
+
+use crate::abi::{self, Context, Host, Str};
+use crate::arena::Arena;
+use crate::{Edit, field};
+
+/// Most changes that a script makes to one request.
+const EDITS_MAX: usize = 256;
+/// Longest name or value that a script sets.
+const FIELD_BYTES_MAX: usize = 16 << 10;
+/// Longest line that a script logs; the rest is cut off.
+const LOG_LINE_BYTES_MAX: usize = 8 << 10;
+
+/// The running hook's context, or null: what `abi.h` declares as `kiln_current`.
+static CURRENT: AtomicPtr<Context> = AtomicPtr::new(std::ptr::null_mut());
+
+/// The effects of real traffic.
+static HOST: Host = Host {
+    abi_version: abi::ABI_VERSION,
+    size: size_of::<Host>() as u32,
+    allocate,
+    edit,
+    log,
+    monotonic_ns,
+    realtime_ns,
+    random,
+};
+
+/// One hook call at work: the context that the script sees, and what the effects need.
+#[repr(C)]
+pub(crate) struct Call {
+    context: Context,
+    pub(crate) generation: u64,
+    pub(crate) arena: Arena,
+    /// They point into the arena, and are gone before it is reset.
+    pub(crate) edits: Vec<Edit<'static>>,
+    random: u64,
+}
+
+impl Call {
+    pub(crate) fn new() -> Self {
+        let nothing = std::ptr::null_mut();
+        let context = Context { host: &HOST, arena_next: nothing, arena_end: nothing };
+        let random = monotonic_ns() ^ (u64::from(std::process::id()) << 32);
+        Self { context, generation: 0, arena: Arena::new(), edits: Vec::new(), random }
+    }
+
+    /// Makes room for another request.
+    pub(crate) fn reset(&mut self, generation: u64) {
+        self.edits.clear();
+        self.generation = generation;
+        (self.context.arena_next, self.context.arena_end) = self.arena.reset();
+    }
+
+    /// Makes this the running call for as long as `run` takes.
+    pub(crate) fn running(&mut self, run: impl FnOnce()) {
+        CURRENT.store((&raw mut *self).cast(), Ordering::Relaxed);
+        run();
+        CURRENT.store(std::ptr::null_mut(), Ordering::Relaxed);
+    }
+
+    /// A copy in the arena.
+    fn keep(&mut self, bytes: &[u8]) -> Option<&'static [u8]> {
+        let place = self.arena.allocate(bytes.len().max(1)).cast::<u8>();
+        if place.is_null() {
+            return None;
+        }
+        // SAFETY: the arena gave that many bytes, which live until it is reset; `edits` is emptied
+        // before.
+        unsafe {
+            std::ptr::copy_nonoverlapping(bytes.as_ptr(), place, bytes.len());
+            Some(std::slice::from_raw_parts(place, bytes.len()))
+        }
+    }
+}
+
+/// The running call.
+fn current<'a>() -> &'a mut Call {
+    let context = CURRENT.load(Ordering::Relaxed);
+    assert!(!context.is_null(), "an effect is reached only through a running call's table");
+    // SAFETY: `Call::running` put a `Call` there, whose first field the context is; a worker has one
+    // thread, and each effect ends before the next begins.
+    unsafe { &mut *context.cast::<Call>() }
+}
+
+extern "C" fn allocate(size: usize) -> *mut c_void {
+    current().arena.allocate(size)
+}
+
+extern "C" fn edit(kind: u32, name: Str, value: Str) -> bool {
+    // SAFETY: a script lends what it passes for the length of the call.
+    let (name, value) = unsafe { (name.bytes(FIELD_BYTES_MAX), value.bytes(FIELD_BYTES_MAX)) };
+    let (Some(name), Some(value)) = (name, value) else { return false };
+    let value = value.trim_ascii();
+    let call = current();
+    if !field::may_set(name, value) || call.edits.len() == EDITS_MAX {
+        return false;
+    }
+    let (Some(name), Some(value)) = (call.keep(name), call.keep(value)) else { return false };
+    call.edits.push(match kind {
+        abi::EDIT_SET => Edit::Set(name, value),
+        abi::EDIT_ADD => Edit::Add(name, value),
+        abi::EDIT_REMOVE => Edit::Remove(name),
+        _ => return false,
+    });
+    true
+}
+
+extern "C" fn log(level: u32, text: Str) {
+    // SAFETY: as in `edit`.
+    let text = unsafe { text.bytes(usize::MAX >> 1) }.unwrap_or_default();
+    let text = String::from_utf8_lossy(&text[..text.len().min(LOG_LINE_BYTES_MAX)]);
+    let generation = current().generation;
+    match level {
+        0 => tracing::error!(target: "script", generation, "{text}"),
+        1 => tracing::warn!(target: "script", generation, "{text}"),
+        2 => tracing::info!(target: "script", generation, "{text}"),
+        _ => tracing::debug!(target: "script", generation, "{text}"),
+    }
+}
+
+extern "C" fn monotonic_ns() -> u64 {
+    nanoseconds(ClockId::CLOCK_MONOTONIC)
+}
+
+extern "C" fn realtime_ns() -> u64 {
+    nanoseconds(ClockId::CLOCK_REALTIME)
+}
+
+fn nanoseconds(clock: ClockId) -> u64 {
+    let now = clock_gettime(clock).expect("Linux has both clocks");
+    now.tv_sec() as u64 * 1_000_000_000 + now.tv_nsec() as u64
+}
+
+/// SplitMix64 (Steele, Lea, Flood: Fast splittable pseudorandom number generators, 2014).
+extern "C" fn random() -> u64 {
+    let state = &mut current().random;
+    *state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
+    let mut mixed = *state;
+    mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    mixed ^ (mixed >> 31)
+}
+
+/// `std::chrono::steady_clock::now()` and `system_clock::now()`: the table's clocks where a request
+/// is running, the machine's in static initialisers.
+extern "C" fn steady_clock_now() -> i64 {
+    clock_of(|host| host.monotonic_ns, monotonic_ns)
+}
+
+extern "C" fn system_clock_now() -> i64 {
+    clock_of(|host| host.realtime_ns, realtime_ns)
+}
+
+fn clock_of(effect: fn(&Host) -> extern "C" fn() -> u64, otherwise: extern "C" fn() -> u64) -> i64 {
+    let context = CURRENT.load(Ordering::Relaxed);
+    // SAFETY: a running call's context leads to a table that lives as long as the process.
+    let clock = unsafe { context.as_ref() }.map_or(otherwise, |context| effect(unsafe { &*context.host }));
+    clock() as i64
+}
+
+/// `__assert_fail`: says what failed where, then fails as `abort` does.
+extern "C" fn assert_fail(
+    condition: *const c_char,
+    file: *const c_char,
+    line: u32,
+    function: *const c_char,
+) -> ! {
+    let text = |pointer: *const c_char| {
+        // SAFETY: the compiler passes literals.
+        unsafe { std::ffi::CStr::from_ptr(pointer) }.to_string_lossy()
+    };
+    tracing::error!(
+        target: "script",
+        "{}:{line}: {}: assertion `{}` failed",
+        text(file),
+        text(function),
+        text(condition)
+    );
+    abort()
+}
+
+/// `abort`, and what ends like it. The worker dies and is replaced.
+extern "C" fn abort() -> ! {
+    std::process::abort()
+}
+
+extern "C" fn pure_virtual() -> ! {
+    tracing::error!(target: "script", "a pure virtual function was called");
+    abort()
+}
+
+macro_rules! libstdcxx {
+    ($($name:ident)*) => {{
+        unsafe extern "C" { $(fn $name();)* }
+        [$((stringify!($name), $name as *const () as u64)),*]
+    }};
+}
+
+/// Kiln's own version of symbols that scripts link against, beside those of the image's runtime.
+pub fn script_bindings() -> Vec<(&'static str, u64)> {
+    unsafe extern "C" {
+        fn calloc(count: usize, size: usize) -> *mut c_void;
+        fn posix_memalign(place: *mut *mut c_void, align: usize, size: usize) -> c_int;
+        fn aligned_alloc(align: usize, size: usize) -> *mut c_void;
+    }
+    let mut bindings = image::runtime::script_bindings();
+    bindings.extend([
+        ("kiln_current", CURRENT.as_ptr() as u64),
+        ("abort", abort as *const () as u64),
+        ("__assert_fail", assert_fail as *const () as u64),
+        ("__cxa_pure_virtual", pure_virtual as *const () as u64),
+        ("__cxa_deleted_virtual", pure_virtual as *const () as u64),
+        ("__stack_chk_fail", abort as *const () as u64),
+        ("_ZNSt6chrono3_V212steady_clock3nowEv", steady_clock_now as *const () as u64),
+        ("_ZNSt6chrono3_V212system_clock3nowEv", system_clock_now as *const () as u64),
+        ("malloc", libc::malloc as *const () as u64),
+        ("calloc", calloc as *const () as u64),
+        ("realloc", libc::realloc as *const () as u64),
+        ("free", libc::free as *const () as u64),
+        ("aligned_alloc", aligned_alloc as *const () as u64),
+        ("posix_memalign", posix_memalign as *const () as u64),
+    ]);
+    // Every form of operator new and delete.
+    bindings.extend(libstdcxx! {
+        _Znwm _Znam _ZnwmRKSt9nothrow_t _ZnamRKSt9nothrow_t _ZnwmSt11align_val_t
+        _ZnamSt11align_val_t _ZnwmSt11align_val_tRKSt9nothrow_t
+        _ZnamSt11align_val_tRKSt9nothrow_t
+        _ZdlPv _ZdaPv _ZdlPvm _ZdaPvm _ZdlPvRKSt9nothrow_t _ZdaPvRKSt9nothrow_t
+        _ZdlPvSt11align_val_t _ZdaPvSt11align_val_t _ZdlPvmSt11align_val_t
+        _ZdaPvmSt11align_val_t _ZdlPvSt11align_val_tRKSt9nothrow_t
+        _ZdaPvSt11align_val_tRKSt9nothrow_t
+    });
+    bindings
+}

@@ -1,0 +1,91 @@
+//! The arena: addresses that images are linked for.
+//!
+//! The master reserves it before its first fork, so every child has it at the same place and the
+//! compile child can link host symbols by absolute address, once for all. It lies within 2 GiB of
+//! the binary's text, so that a script calls the host directly (`call rel32`).
+
+use std::io;
+use std::ops::Range;
+
+use nix::sys::mman::{MapFlags, ProtFlags, mmap_anonymous};
+
+/// Address range that the master reserves before its first fork; every child has it at the same place.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Arena {
+    base: u64,
+}
+
+/// Part of the arena that one generation occupies.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Slot {
+    /// Index in the arena.
+    pub index: u8,
+    /// First address.
+    pub base: u64,
+    /// Bytes.
+    pub size: u64,
+}
+
+/// Bytes of one slot: a script with its data, its zero-filled memory and its headers.
+const SLOT_BYTES: u64 = 64 << 20;
+const ARENA_BYTES: u64 = SLOT_BYTES * Arena::SLOTS as u64;
+/// How far apart arena and text may be, as a call reaches 2 GiB and the binary itself takes some.
+const REACH_BYTES: u64 = (2 << 30) - (256 << 20);
+const STEP_BYTES: u64 = 16 << 20;
+
+const _: () = assert!(ARENA_BYTES < REACH_BYTES);
+
+impl Arena {
+    /// Slots of an arena: an active generation, a compiling one, and many that drain.
+    pub const SLOTS: u8 = 16;
+
+    /// Reserves the range, inaccessible, within reach of this binary's text.
+    pub fn reserve() -> io::Result<Self> {
+        let text = (Self::reserve as *const () as u64) & !(STEP_BYTES - 1);
+        // Below the binary there is nothing; above it are its data and the heap.
+        let lowest = text.saturating_sub(REACH_BYTES);
+        let mut base = text.saturating_sub(ARENA_BYTES + (128 << 20));
+        while base >= lowest && base > 0 {
+            if reserve_at(base, ARENA_BYTES, MapFlags::MAP_FIXED_NOREPLACE).is_ok() {
+                return Ok(Self { base });
+            }
+            base -= STEP_BYTES;
+        }
+        Err(io::Error::other("no free address range within 2 GiB of the program for scripts"))
+    }
+
+    /// Slot `index`, below [`Arena::SLOTS`].
+    pub fn slot(self, index: u8) -> Slot {
+        assert!(index < Self::SLOTS, "slot {index} of {}", Self::SLOTS);
+        Slot { index, base: self.base + SLOT_BYTES * u64::from(index), size: SLOT_BYTES }
+    }
+
+    /// The whole arena as one slot, for a process that runs one program.
+    pub fn whole(self) -> Slot {
+        Slot { index: 0, base: self.base, size: ARENA_BYTES }
+    }
+}
+
+impl Slot {
+    /// Its addresses.
+    pub fn range(self) -> Range<u64> {
+        self.base..self.base + self.size
+    }
+
+    /// Makes every page of it inaccessible again and gives the memory back.
+    pub(crate) fn clear(self) -> io::Result<()> {
+        reserve_at(self.base, self.size, MapFlags::MAP_FIXED)
+    }
+}
+
+#[allow(unsafe_code)]
+fn reserve_at(base: u64, bytes: u64, how: MapFlags) -> io::Result<()> {
+    let address = std::num::NonZeroUsize::new(base as usize);
+    let length = std::num::NonZeroUsize::new(bytes as usize).expect("a slot is not empty");
+    let flags = how | MapFlags::MAP_PRIVATE | MapFlags::MAP_NORESERVE;
+    // SAFETY: either the range is free (MAP_FIXED_NOREPLACE), or it is a slot, whose owner has
+    // unregistered all that pointed into it.
+    let found = unsafe { mmap_anonymous(address, length, ProtFlags::PROT_NONE, flags) }?;
+    assert_eq!(found.as_ptr() as u64, base, "the kernel knows MAP_FIXED_NOREPLACE");
+    Ok(())
+}

@@ -1,0 +1,232 @@
+//! From sealed to mapped: an image in the address space of a worker, until it is retired.
+//!
+//! Code is mapped private: with a shared mapping GDB's breakpoints would never fire. Pages that
+//! nobody writes are shared through the page cache all the same, so a worker costs a few pages.
+
+use std::ffi::{CStr, c_char, c_int, c_void};
+use std::num::NonZeroUsize;
+use std::ops::Range;
+
+use nix::sys::mman::{MapFlags, ProtFlags, mmap, mmap_anonymous};
+
+use crate::check::Sealed;
+use crate::format::{HEADER_BYTES, Protection, page_end};
+use crate::{EntryPoint, Slot};
+
+/// Bytes that a thrown exception's description may have.
+const DESCRIPTION_BYTES: usize = 1024;
+
+/// What `main` and initialisers get: count and vector of arguments, and the environment.
+pub type Arguments = (c_int, *const *const c_char, *const *const c_char);
+
+/// No arguments at all, for scripts.
+pub const NO_ARGUMENTS: Arguments = (0, std::ptr::null(), std::ptr::null());
+
+/// Why an image could not be put to use.
+#[derive(Debug, thiserror::Error)]
+pub enum MapError {
+    /// The kernel did not map it.
+    #[error("cannot map the image: {0}")]
+    Map(#[from] std::io::Error),
+    /// A static initialiser threw.
+    #[error("a static initialiser threw {0}")]
+    Initialiser(String),
+}
+
+/// A mapped, initialised image.
+///
+/// Dropping it runs its finalisers and unmaps it: no code of it may be running then, and nobody may
+/// hold a pointer into it.
+#[derive(Debug)]
+pub struct Mapped {
+    image: Sealed,
+}
+
+#[allow(unsafe_code)]
+mod ffi {
+    use super::*;
+
+    unsafe extern "C" {
+        pub(super) fn kiln_run_functions(
+            table: *const *const c_void,
+            count: usize,
+            argc: c_int,
+            argv: *const *const c_char,
+            environment: *const *const c_char,
+            text: *mut c_char,
+            size: usize,
+        ) -> bool;
+        pub(super) fn kiln_call_hook(
+            hook: *const c_void,
+            action: *mut c_void,
+            request: *mut c_void,
+            text: *mut c_char,
+            size: usize,
+        ) -> bool;
+        pub(super) fn kiln_call_main(
+            main: *const c_void,
+            argc: c_int,
+            argv: *const *const c_char,
+            environment: *const *const c_char,
+        ) -> c_int;
+        pub(super) fn kiln_run_destructors(start: usize, end: usize);
+        pub(super) fn kiln_forget_image(start: usize, end: usize);
+        pub(super) fn __register_frame(eh_frame: *const c_void);
+        pub(super) fn __deregister_frame(eh_frame: *const c_void);
+        pub(super) fn _Unwind_Find_FDE(pc: *const c_void, bases: *mut [*const c_void; 3])
+        -> *const c_void;
+    }
+}
+
+#[allow(unsafe_code)]
+impl Mapped {
+    /// Maps the image at its slot, makes its exceptions known and runs its initialisers with what
+    /// `main` would get.
+    pub fn new(image: Sealed, arguments: Arguments) -> Result<Self, MapError> {
+        map_segments(&image)?;
+        let mapped = Self { image };
+        mapped.register_frames();
+        let initialisers = mapped.image.manifest.initialisers.clone();
+        for table in initialisers {
+            mapped.run_table(table, arguments)?;
+        }
+        Ok(mapped)
+    }
+
+    /// Address of an entry point, if the image has it.
+    pub fn entry(&self, entry: EntryPoint) -> Option<u64> {
+        self.image.entry(entry)
+    }
+
+    /// Addresses that it occupies.
+    pub fn slot(&self) -> Slot {
+        self.image.slot
+    }
+
+    /// Registers the unwind tables, and looks one address up so that they are sorted now and not
+    /// while the first exception is thrown.
+    fn register_frames(&self) {
+        if self.image.manifest.eh_frame.is_empty() {
+            return;
+        }
+        let mut bases = [std::ptr::null(); 3];
+        // SAFETY: the range was checked to lie within a mapped segment, and JITLink ends it with a
+        // zero word, which is what libgcc looks for.
+        unsafe {
+            ffi::__register_frame(self.eh_frame());
+            ffi::_Unwind_Find_FDE(self.image.slot.base as *const c_void, &mut bases);
+        }
+    }
+
+    fn eh_frame(&self) -> *const c_void {
+        self.image.manifest.eh_frame.start as *const c_void
+    }
+
+    fn run_table(&self, table: Range<u64>, arguments: Arguments) -> Result<(), MapError> {
+        let mut text = [0u8; DESCRIPTION_BYTES];
+        let count = (table.end - table.start) as usize / size_of::<u64>();
+        let (argc, argv, environment) = arguments;
+        // SAFETY: the table was checked to be aligned and mapped; its words are functions that the
+        // linker put there, or null. Exceptions end in the callee.
+        let returned = unsafe {
+            let (text, size) = (text.as_mut_ptr().cast(), text.len());
+            let table = table.start as *const *const c_void;
+            ffi::kiln_run_functions(table, count, argc, argv, environment, text, size)
+        };
+        if returned { Ok(()) } else { Err(MapError::Initialiser(description(&text))) }
+    }
+
+    /// Calls the hook of a script: `action` is a `kiln_action` for its answer, `request` is a
+    /// `kiln_request`. The error describes the exception that came out of it.
+    ///
+    /// # Safety
+    ///
+    /// Both point to structures of this ABI version, and the image has this entry point.
+    pub unsafe fn call_hook(
+        hook: u64,
+        action: *mut c_void,
+        request: *mut c_void,
+    ) -> Result<(), String> {
+        let mut text = [0u8; DESCRIPTION_BYTES];
+        // SAFETY: the caller upholds it; exceptions end in the callee.
+        let returned = unsafe {
+            let (text, size) = (text.as_mut_ptr().cast(), text.len());
+            ffi::kiln_call_hook(hook as *const c_void, action, request, text, size)
+        };
+        if returned { Ok(()) } else { Err(description(&text)) }
+    }
+
+    /// Calls a program's `main` with these arguments and returns its exit code.
+    pub fn call_main(&self, arguments: Arguments) -> Option<c_int> {
+        let main = self.entry(EntryPoint::Main)? as *const c_void;
+        let (argc, argv, environment) = arguments;
+        // SAFETY: the image was compiled as a program, and its entry was checked to be code.
+        Some(unsafe { ffi::kiln_call_main(main, argc, argv, environment) })
+    }
+}
+
+fn description(text: &[u8]) -> String {
+    CStr::from_bytes_until_nul(text).unwrap_or_default().to_string_lossy().into_owned()
+}
+
+#[allow(unsafe_code)]
+impl Drop for Mapped {
+    fn drop(&mut self) {
+        let slot = self.image.slot;
+        let (start, end) = (slot.base as usize, (slot.base + slot.size) as usize);
+        // SAFETY: the image is still mapped, and what it registered is its own code.
+        unsafe { ffi::kiln_run_destructors(start, end) };
+        let finalisers = std::mem::take(&mut self.image.manifest.finalisers);
+        for table in finalisers.into_iter().rev() {
+            if let Err(error) = self.run_table(table, NO_ARGUMENTS) {
+                // Nothing more can be done for it: it goes away either way.
+                eprintln!("kiln: while an image was retired: {error}");
+            }
+        }
+        // SAFETY: the tables were registered when the image was mapped, and nothing of the image
+        // runs any more; what the runtime knew of it goes before its pages do.
+        unsafe {
+            if !self.image.manifest.eh_frame.is_empty() {
+                ffi::__deregister_frame(self.eh_frame());
+            }
+            ffi::kiln_forget_image(start, end);
+        }
+        slot.clear().expect("a slot can be made inaccessible: it is ours");
+    }
+}
+
+#[allow(unsafe_code)]
+fn map_segments(image: &Sealed) -> std::io::Result<()> {
+    let private = MapFlags::MAP_PRIVATE | MapFlags::MAP_FIXED;
+    let map = |address: u64, bytes: u64, protection: ProtFlags, offset: Option<u64>| {
+        let (Some(at), Some(length)) =
+            (NonZeroUsize::new(address as usize), NonZeroUsize::new(bytes as usize))
+        else {
+            return Ok(());
+        };
+        // SAFETY: the addresses were checked to lie in the image's own slot, where nothing else is.
+        unsafe {
+            match offset {
+                Some(offset) => {
+                    mmap(Some(at), length, protection, private, &image.file, offset as i64)?
+                }
+                None => mmap_anonymous(Some(at), length, protection, private)?,
+            };
+        }
+        Ok::<(), nix::Error>(())
+    };
+    map(image.slot.base, HEADER_BYTES, ProtFlags::PROT_READ, Some(0))?;
+    for segment in &image.segments {
+        let protection = match segment.protection {
+            Protection::Read => ProtFlags::PROT_READ,
+            Protection::ReadWrite => ProtFlags::PROT_READ | ProtFlags::PROT_WRITE,
+            Protection::ReadExecute => ProtFlags::PROT_READ | ProtFlags::PROT_EXEC,
+        };
+        let offset = segment.address - image.slot.base;
+        let in_file = page_end(segment.file_bytes);
+        map(segment.address, in_file, protection, Some(offset))?;
+        let zeroes = page_end(segment.memory_bytes) - in_file;
+        map(segment.address + in_file, zeroes, protection, None)?;
+    }
+    Ok(())
+}

@@ -1,0 +1,238 @@
+// What an image needs of a C++ runtime beside libstdc++: guarded entry, and static and thread-local
+// objects whose life is their image's and not the process's.
+
+#include <cstddef>
+#include <cstdint>
+#include <cstdio>
+#include <cstdlib>
+#include <cstring>
+#include <cxxabi.h>
+#include <exception>
+#include <mutex>
+#include <new>
+#include <pthread.h>
+#include <typeinfo>
+#include <vector>
+
+namespace {
+
+// Most destructors that one image may register: function-local statics register once each, so a
+// script that reaches this registers one a request, and would grow for ever.
+constexpr size_t DESTRUCTORS_MAX = 65536;
+
+struct Destructor {
+  void (*function)(void *);
+  void *argument;
+  const void *owner;  // an address in the image that registered it
+};
+
+std::vector<Destructor> static_destructors;
+std::vector<Destructor> thread_destructors;
+
+int add(std::vector<Destructor> &list, void (*function)(void *), void *argument,
+        const void *owner) {
+  if (list.size() >= DESTRUCTORS_MAX) return -1;
+  list.push_back({function, argument, owner});
+  return 0;
+}
+
+// The addresses that an image occupies.
+struct Range {
+  uintptr_t start, end;
+  bool has(const void *pointer) const {
+    auto address = reinterpret_cast<uintptr_t>(pointer);
+    return start <= address && address < end;
+  }
+};
+
+// Runs, newest first, what the image registered; a destructor may register more.
+void run_destructors(std::vector<Destructor> &list, Range image) {
+  for (size_t i = list.size(); i-- > 0;) {
+    if (!image.has(list[i].owner)) continue;
+    Destructor destructor = list[i];
+    list.erase(list.begin() + static_cast<std::ptrdiff_t>(i));
+    destructor.function(destructor.argument);
+    i = list.size();
+  }
+}
+
+// Emulated thread-locals, as compilers call them: one control block a variable, in the image.
+struct Control {
+  size_t size;
+  size_t align;
+  uintptr_t index;      // 0 until first use
+  const void *initial;  // null: zeroes
+};
+
+// Storage of one thread, by index. Plain data: its life is managed by hand, because thread-local
+// destructors of the image still use it when the thread's own objects are gone.
+struct Table {
+  size_t count;
+  unsigned rounds;  // of pthread's destructors that it has survived
+  void *values[];
+};
+
+std::mutex controls_lock;
+std::vector<Control *> controls;  // by index - 1; null where the image is gone
+thread_local Table *table;
+pthread_key_t table_key;
+std::once_flag table_key_made;
+
+// Frees a thread's storage in the last round, so that other keys' destructors may still use it.
+void drop_table(void *value) {
+  auto *dropped = static_cast<Table *>(value);
+  if (++dropped->rounds < 4) {
+    pthread_setspecific(table_key, dropped);
+    return;
+  }
+  for (size_t i = 0; i < dropped->count; i++) std::free(dropped->values[i]);
+  std::free(dropped);
+  table = nullptr;
+}
+
+uintptr_t index_of(Control *control) {
+  uintptr_t index = __atomic_load_n(&control->index, __ATOMIC_ACQUIRE);
+  if (index != 0) return index;
+  std::lock_guard<std::mutex> guard(controls_lock);
+  if (control->index != 0) return control->index;
+  size_t place = 0;
+  while (place < controls.size() && controls[place] != nullptr) place++;
+  if (place == controls.size()) controls.push_back(nullptr);
+  controls[place] = control;
+  __atomic_store_n(&control->index, place + 1, __ATOMIC_RELEASE);
+  return place + 1;
+}
+
+void grow_table(size_t count) {
+  std::call_once(table_key_made, [] { pthread_key_create(&table_key, drop_table); });
+  size_t before = table ? table->count : 0;
+  void *grown = std::realloc(table, sizeof(Table) + count * sizeof(void *));
+  if (grown == nullptr) std::abort();
+  if (table == nullptr) static_cast<Table *>(grown)->rounds = 0;
+  table = static_cast<Table *>(grown);
+  std::memset(table->values + before, 0, (count - before) * sizeof(void *));
+  table->count = count;
+  pthread_setspecific(table_key, table);
+}
+
+void *new_value(const Control *control) {
+  size_t align = control->align < sizeof(void *) ? sizeof(void *) : control->align;
+  void *value = nullptr;
+  if (posix_memalign(&value, align, control->size ? control->size : 1) != 0) std::abort();
+  if (control->initial)
+    std::memcpy(value, control->initial, control->size);
+  else
+    std::memset(value, 0, control->size);
+  return value;
+}
+
+// The type and the message of the exception being handled.
+void describe(const char *message, char *text, size_t size) {
+  const std::type_info *type = abi::__cxa_current_exception_type();
+  int status = 0;
+  char *name = type ? abi::__cxa_demangle(type->name(), nullptr, nullptr, &status) : nullptr;
+  std::snprintf(text, size, message ? "%s: %s" : "%s", name ? name : "an exception", message);
+  std::free(name);
+}
+
+}  // namespace
+
+// libstdc++'s only two thread-locals. An image refers to them through these control blocks.
+namespace std {
+extern __thread void *__once_callable;
+extern __thread void (*__once_call)();
+}  // namespace std
+
+extern "C" {
+
+// Marks of the two, never allocated.
+Control kiln_once_callable = {sizeof(void *), alignof(void *), 0, nullptr};
+Control kiln_once_call = {sizeof(void *), alignof(void *), 0, nullptr};
+
+void *kiln_emutls_get_address(Control *control) {
+  if (control == &kiln_once_callable) return &std::__once_callable;
+  if (control == &kiln_once_call) return &std::__once_call;
+  uintptr_t index = index_of(control);
+  if (table == nullptr || table->count < index) grow_table(index + 16);
+  void *&value = table->values[index - 1];
+  if (value == nullptr) value = new_value(control);
+  return value;
+}
+
+int kiln_cxa_atexit(void (*function)(void *), void *argument, void *handle) {
+  return add(static_destructors, function, argument, handle);
+}
+
+int kiln_cxa_thread_atexit(void (*function)(void *), void *argument, void *handle) {
+  return add(thread_destructors, function, argument, handle);
+}
+
+// A function without an argument ignores the one it gets (System V ABI: it is in a register).
+int kiln_atexit(void (*function)()) {
+  auto *address = reinterpret_cast<void *>(function);
+  return add(static_destructors, reinterpret_cast<void (*)(void *)>(function), nullptr, address);
+}
+
+// Runs the destructors of an image's thread-local and then of its static objects, as exit() does.
+// Workers have one thread: its objects are all there are.
+void kiln_run_destructors(uintptr_t start, uintptr_t end) {
+  run_destructors(thread_destructors, {start, end});
+  run_destructors(static_destructors, {start, end});
+}
+
+// Forgets an image that occupied [start, end): its destructors that never ran, and the storage of
+// its thread-locals.
+void kiln_forget_image(uintptr_t start, uintptr_t end) {
+  Range image{start, end};
+  for (auto *list : {&static_destructors, &thread_destructors})
+    for (size_t i = list->size(); i-- > 0;)
+      if (image.has((*list)[i].owner)) list->erase(list->begin() + static_cast<std::ptrdiff_t>(i));
+  std::lock_guard<std::mutex> guard(controls_lock);
+  for (size_t i = 0; i < controls.size(); i++) {
+    if (!image.has(controls[i])) continue;
+    controls[i] = nullptr;
+    if (table == nullptr || i >= table->count) continue;
+    std::free(table->values[i]);
+    table->values[i] = nullptr;
+  }
+}
+
+// The following three enter an image. Unwinding must not reach Rust, so what is thrown ends here:
+// false says that an exception came out, which `text` then describes.
+
+// Runs a table of initialisers or finalisers; null entries are none.
+bool kiln_run_functions(void (*const *table)(int, char **, char **), size_t count, int argc,
+                        char **argv, char **environment, char *text, size_t size) {
+  try {
+    for (size_t i = 0; i < count; i++)
+      if (table[i] != nullptr) table[i](argc, argv, environment);
+    return true;
+  } catch (const std::exception &error) {
+    describe(error.what(), text, size);
+  } catch (...) {
+    describe(nullptr, text, size);
+  }
+  return false;
+}
+
+// Calls a hook: kiln_action hook(kiln_request *), the action in memory.
+bool kiln_call_hook(void *(*hook)(void *, void *), void *action, void *request, char *text,
+                    size_t size) {
+  try {
+    hook(action, request);
+    return true;
+  } catch (const std::exception &error) {
+    describe(error.what(), text, size);
+  } catch (...) {
+    describe(nullptr, text, size);
+  }
+  return false;
+}
+
+// Calls a program's main; an exception that leaves it ends the process, as C++ has it.
+int kiln_call_main(int (*main)(int, char **, char **), int argc, char **argv,
+                   char **environment) noexcept {
+  return main(argc, argv, environment);
+}
+
+}  // extern "C"

@@ -1,0 +1,108 @@
+// The C boundary between Rust and the C++ of Clang and ORC.
+//
+// Everything that LLVM's C API cannot do, and nothing that it can: no policy lives here. Functions
+// return false after they have reported why; exceptions never cross; the only LLVM type that Rust
+// sees is the module, which inkwell owns.
+#pragma once
+
+#include <llvm-c/Types.h>
+
+#include <cstddef>
+#include <cstdint>
+
+extern "C" {
+
+// Bytes that the callee of a callback only borrows, unless a comment says otherwise.
+struct kshim_bytes {
+  const char *data;
+  size_t size;
+};
+
+// The file system that Clang sees: whatever these callbacks answer, and nothing else.
+struct kshim_files {
+  void *context;
+  kshim_bytes working_folder;  // absolute; where relative paths start
+  // 0: absent, 1: file (its size in *size), 2: folder.
+  int (*status)(void *context, kshim_bytes path, uint64_t *size);
+  // Content that stays valid for the process, followed by a NUL byte. False: absent or unreadable.
+  bool (*read)(void *context, kshim_bytes path, kshim_bytes *content);
+};
+
+// One diagnostic: severity is 0 note, 1 warning, 2 error. Line and column are 0 when unknown.
+struct kshim_diagnostics {
+  void *context;
+  void (*report)(void *context, int severity, kshim_bytes file, uint32_t line, uint32_t column,
+                 kshim_bytes message, kshim_bytes rendered);
+};
+
+// A sink for one run of bytes.
+struct kshim_sink {
+  void *context;
+  void (*write)(void *context, kshim_bytes bytes);
+};
+
+// Runs cc1 with `arguments` over `files` and hands over the module, unoptimised.
+bool kshim_compile(const char *const *arguments, size_t arguments_count, const kshim_files *files,
+                   const kshim_diagnostics *diagnostics, LLVMContextRef context,
+                   LLVMModuleRef *module);
+
+// Runs cc1 with `arguments`, among them -o, over `files` and writes a precompiled header.
+bool kshim_precompile(const char *const *arguments, size_t arguments_count,
+                      const kshim_files *files, const kshim_diagnostics *diagnostics);
+
+// Generates position-independent code with emulated thread-locals for `cpu` and `features`
+// (comma-separated, each with + or -), and writes the object file to `object`, errors to `error`.
+bool kshim_generate(LLVMModuleRef module, const char *cpu, const char *features,
+                    const kshim_sink *object, const kshim_sink *error);
+
+struct kshim_symbol {
+  kshim_bytes name;
+  uint64_t address;
+};
+
+// Protection bits of a section, as in ELF: 1 executable, 2 writable, 4 readable.
+// A section that is not loaded (debug information) has address 0 and protection 0.
+struct kshim_section {
+  kshim_bytes name;
+  uint64_t address;
+  uint64_t size;
+  uint32_t protection;
+  bool zero_fill;
+  kshim_bytes content;  // of a section that is not loaded, fixed up; else empty
+};
+
+// A defined symbol at its final address.
+struct kshim_definition {
+  kshim_bytes name;
+  uint64_t address;
+  uint64_t size;
+  bool callable;
+  bool local;
+};
+
+// A run of pages of one protection: `content_size` bytes, then zeroes up to `size`.
+struct kshim_segment {
+  uint64_t address;
+  uint64_t content_size;
+  uint64_t size;
+  uint32_t protection;
+};
+
+// Where an image goes, and who hears of what was put there.
+struct kshim_target {
+  uint64_t base;  // first address that may be used, page-aligned
+  uint64_t size;  // bytes from there
+  char *alias;    // where this process can write what will be at `base`
+  void *context;
+  void (*segment)(void *context, const kshim_segment *);
+  void (*section)(void *context, const kshim_section *);
+  void (*definition)(void *context, const kshim_definition *);
+};
+
+// Links one object file at `target`. `roots` are the symbols that must be there; all that the object
+// leaves undefined must be among `symbols`.
+bool kshim_link(kshim_bytes object, const kshim_symbol *symbols, size_t symbols_count,
+                const kshim_bytes *roots, size_t roots_count, const kshim_target *target,
+                const kshim_sink *error);
+
+}  // extern "C"

@@ -1,0 +1,331 @@
+//! The Rust side of `shim/`: what the C++ declares, and safe calls around it.
+
+use std::ffi::{CString, c_char, c_int, c_void};
+use std::ptr;
+use std::slice;
+
+use heritage::{Diagnostic, Severity};
+use image::{Protection, Section, Segment, Symbol, Writer};
+use inkwell::context::{AsContextRef, Context};
+use inkwell::llvm_sys::prelude::{LLVMContextRef, LLVMModuleRef};
+use inkwell::module::Module;
+
+/// Where Clang's files come from.
+pub(crate) trait Files {
+    /// What is at this absolute, normal path.
+    fn status(&self, path: &str) -> Status;
+    /// The content of a file, which lives as long as the process and ends with a NUL byte that is
+    /// not counted.
+    fn read(&self, path: &str) -> Option<&'static [u8]>;
+    /// Absolute path of the folder where relative paths start.
+    fn working_folder(&self) -> &str;
+}
+
+/// What is at a path.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Status {
+    /// Nothing that the script may see.
+    Absent,
+    /// A file of so many bytes.
+    File(u64),
+    /// A folder.
+    Folder,
+}
+
+#[repr(C)]
+#[derive(Clone, Copy)]
+struct Bytes {
+    data: *const c_char,
+    size: usize,
+}
+
+#[repr(C)]
+struct FilesCallbacks {
+    context: *const c_void,
+    working_folder: Bytes,
+    status: extern "C" fn(*const c_void, Bytes, *mut u64) -> c_int,
+    read: extern "C" fn(*const c_void, Bytes, *mut Bytes) -> bool,
+}
+
+#[repr(C)]
+struct DiagnosticsCallback {
+    context: *mut c_void,
+    report: extern "C" fn(*mut c_void, c_int, Bytes, u32, u32, Bytes, Bytes),
+}
+
+#[repr(C)]
+struct Sink {
+    context: *mut c_void,
+    write: extern "C" fn(*mut c_void, Bytes),
+}
+
+#[repr(C)]
+struct HostSymbol {
+    name: Bytes,
+    address: u64,
+}
+
+#[repr(C)]
+struct SectionRecord {
+    name: Bytes,
+    address: u64,
+    size: u64,
+    protection: u32,
+    zero_fill: bool,
+    content: Bytes,
+}
+
+#[repr(C)]
+struct DefinitionRecord {
+    name: Bytes,
+    address: u64,
+    size: u64,
+    callable: bool,
+    local: bool,
+}
+
+#[repr(C)]
+struct SegmentRecord {
+    address: u64,
+    content_size: u64,
+    size: u64,
+    protection: u32,
+}
+
+#[repr(C)]
+struct Target {
+    base: u64,
+    size: u64,
+    alias: *mut u8,
+    context: *mut c_void,
+    segment: extern "C" fn(*mut c_void, *const SegmentRecord),
+    section: extern "C" fn(*mut c_void, *const SectionRecord),
+    definition: extern "C" fn(*mut c_void, *const DefinitionRecord),
+}
+
+unsafe extern "C" {
+    fn kshim_compile(
+        arguments: *const *const c_char,
+        count: usize,
+        files: *const FilesCallbacks,
+        diagnostics: *const DiagnosticsCallback,
+        context: LLVMContextRef,
+        module: *mut LLVMModuleRef,
+    ) -> bool;
+    fn kshim_generate(
+        module: LLVMModuleRef,
+        cpu: *const c_char,
+        features: *const c_char,
+        object: *const Sink,
+        error: *const Sink,
+    ) -> bool;
+    fn kshim_link(
+        object: Bytes,
+        symbols: *const HostSymbol,
+        symbols_count: usize,
+        roots: *const Bytes,
+        roots_count: usize,
+        target: *const Target,
+        error: *const Sink,
+    ) -> bool;
+}
+
+/// Runs Clang's front end; the module comes unoptimised. `None` after errors, which are then among
+/// the diagnostics.
+pub(crate) fn compile<'ctx>(
+    context: &'ctx Context,
+    arguments: &[String],
+    files: &dyn Files,
+    diagnostics: &mut Vec<Diagnostic>,
+) -> Option<Module<'ctx>> {
+    let arguments: Vec<CString> = arguments.iter().map(|text| c_string(text)).collect();
+    let pointers: Vec<*const c_char> = arguments.iter().map(|text| text.as_ptr()).collect();
+    let callbacks = FilesCallbacks {
+        context: (&raw const files).cast(),
+        working_folder: bytes(files.working_folder().as_bytes()),
+        status: file_status,
+        read: file_read,
+    };
+    let report = DiagnosticsCallback { context: ptr::from_mut(diagnostics).cast(), report };
+    let mut module = ptr::null_mut();
+    // SAFETY: every pointer lives through the call, and the callbacks cast their contexts back to
+    // what was put there.
+    let compiled = unsafe {
+        let context = context.as_ctx_ref();
+        kshim_compile(pointers.as_ptr(), pointers.len(), &callbacks, &report, context, &mut module)
+    };
+    // SAFETY: the shim gives up the module, which belongs to `context`.
+    compiled.then(|| unsafe { Module::new(module) })
+}
+
+/// Generates an object file for this CPU.
+pub(crate) fn generate(module: &Module, cpu: &str, features: &str) -> Result<Vec<u8>, String> {
+    let (mut object, mut error) = (Vec::new(), Vec::new());
+    let (cpu, features) = (c_string(cpu), c_string(features));
+    // SAFETY: every pointer lives through the call.
+    let generated = unsafe {
+        let (object, error) = (sink(&mut object), sink(&mut error));
+        kshim_generate(module.as_mut_ptr(), cpu.as_ptr(), features.as_ptr(), &object, &error)
+    };
+    if generated { Ok(object) } else { Err(text(&error)) }
+}
+
+/// Links an object file into the image. What it leaves undefined must be among `symbols`.
+pub(crate) fn link(
+    object: &[u8],
+    symbols: &[(String, u64)],
+    roots: &[&str],
+    writer: &mut Writer,
+) -> Result<(), String> {
+    let symbols: Vec<HostSymbol> = symbols
+        .iter()
+        .map(|(name, address)| HostSymbol { name: bytes(name.as_bytes()), address: *address })
+        .collect();
+    let roots: Vec<Bytes> = roots.iter().map(|root| bytes(root.as_bytes())).collect();
+    let mut error = Vec::new();
+    let target = Target {
+        base: writer.base(),
+        size: writer.size(),
+        alias: writer.alias().as_mut_ptr(),
+        context: ptr::from_mut(writer).cast(),
+        segment: on_segment,
+        section: on_section,
+        definition: on_definition,
+    };
+    // SAFETY: every pointer lives through the call; the alias is as long as `size`, and nobody else
+    // uses the writer meanwhile.
+    let linked = unsafe {
+        let error = sink(&mut error);
+        kshim_link(
+            bytes(object),
+            symbols.as_ptr(),
+            symbols.len(),
+            roots.as_ptr(),
+            roots.len(),
+            &target,
+            &error,
+        )
+    };
+    if linked { Ok(()) } else { Err(text(&error)) }
+}
+
+extern "C" fn file_status(context: *const c_void, path: Bytes, size: *mut u64) -> c_int {
+    // SAFETY: the context is the trait object's reference that `compile` took the address of.
+    let files = unsafe { *context.cast::<&dyn Files>() };
+    match files.status(&borrow(&path)) {
+        Status::Absent => 0,
+        Status::File(bytes) => {
+            // SAFETY: the shim passes a valid place for the size.
+            unsafe { *size = bytes };
+            1
+        }
+        Status::Folder => 2,
+    }
+}
+
+extern "C" fn file_read(context: *const c_void, path: Bytes, content: *mut Bytes) -> bool {
+    // SAFETY: as in `file_status`.
+    let files = unsafe { *context.cast::<&dyn Files>() };
+    let Some(found) = files.read(&borrow(&path)) else { return false };
+    // SAFETY: the shim passes a valid place for the content.
+    unsafe { *content = bytes(found) };
+    true
+}
+
+extern "C" fn report(
+    context: *mut c_void,
+    severity: c_int,
+    file: Bytes,
+    line: u32,
+    column: u32,
+    message: Bytes,
+    rendered: Bytes,
+) {
+    // SAFETY: the context is the vector that `compile` borrowed mutably for the call.
+    let diagnostics = unsafe { &mut *context.cast::<Vec<Diagnostic>>() };
+    let severity = match severity {
+        0 => Severity::Note,
+        1 => Severity::Warning,
+        _ => Severity::Error,
+    };
+    let (file, message, rendered) = (borrow(&file), borrow(&message), borrow(&rendered));
+    diagnostics.push(Diagnostic { severity, file, line, column, message, rendered });
+}
+
+extern "C" fn on_segment(context: *mut c_void, record: *const SegmentRecord) {
+    // SAFETY: the context is the writer that `link` borrowed mutably for the call.
+    let (writer, record) = unsafe { (&mut *context.cast::<Writer>(), &*record) };
+    writer.segment(Segment {
+        address: record.address,
+        file_bytes: record.content_size,
+        memory_bytes: record.size,
+        protection: protection(record.protection),
+    });
+}
+
+extern "C" fn on_section(context: *mut c_void, record: *const SectionRecord) {
+    // SAFETY: as in `on_segment`.
+    let (writer, record) = unsafe { (&mut *context.cast::<Writer>(), &*record) };
+    writer.section(Section {
+        name: borrow(&record.name),
+        address: record.address,
+        size: record.size,
+        protection: (record.protection != 0).then(|| protection(record.protection)),
+        zero_fill: record.zero_fill,
+        content: raw(&record.content).to_vec(),
+    });
+}
+
+extern "C" fn on_definition(context: *mut c_void, record: *const DefinitionRecord) {
+    // SAFETY: as in `on_segment`.
+    let (writer, record) = unsafe { (&mut *context.cast::<Writer>(), &*record) };
+    writer.symbol(Symbol {
+        name: borrow(&record.name),
+        address: record.address,
+        size: record.size,
+        function: record.callable,
+        local: record.local,
+    });
+}
+
+fn protection(bits: u32) -> Protection {
+    match bits {
+        5 => Protection::ReadExecute,
+        6 => Protection::ReadWrite,
+        4 => Protection::Read,
+        other => unreachable!("JITLink has no segment of protection {other}"),
+    }
+}
+
+fn sink(bytes: &mut Vec<u8>) -> Sink {
+    extern "C" fn write(context: *mut c_void, bytes: Bytes) {
+        // SAFETY: the context is the vector that the caller of the shim borrowed for the call.
+        unsafe { &mut *context.cast::<Vec<u8>>() }.extend(raw(&bytes));
+    }
+    Sink { context: ptr::from_mut(bytes).cast(), write }
+}
+
+fn bytes(slice: &[u8]) -> Bytes {
+    Bytes { data: slice.as_ptr().cast(), size: slice.len() }
+}
+
+fn raw<'a>(bytes: &Bytes) -> &'a [u8] {
+    if bytes.size == 0 {
+        return &[];
+    }
+    // SAFETY: the shim lends `size` bytes for the length of a callback, in which alone this is used.
+    unsafe { slice::from_raw_parts(bytes.data.cast(), bytes.size) }
+}
+
+fn borrow(bytes: &Bytes) -> String {
+    text(raw(bytes))
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}
+
+/// Arguments hold no NUL: paths come from the command line, the rest is Kiln's own.
+fn c_string(text: &str) -> CString {
+    CString::new(text).expect("no NUL in an argument")
+}

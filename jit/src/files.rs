@@ -1,0 +1,104 @@
+//! The file system that Clang sees: embedded headers, the precompiled header, and the script roots.
+//!
+//! Nothing else of the machine exists for a script: `#include "/etc/shadow"` is a file not found.
+
+use std::cell::RefCell;
+use std::collections::HashMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use crate::arguments::KILN_INCLUDE;
+use crate::ffi::{Files, Status};
+use crate::headers::Headers;
+
+/// Where the precompiled header is.
+pub(crate) const PCH_PATH: &str = "/kiln/kiln.pch";
+static PCH: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/kiln.pch"));
+
+/// Largest source file or private header.
+const FILE_BYTES_MAX: u64 = 16 << 20;
+
+/// Files of one compile.
+pub(crate) struct ScriptFiles {
+    headers: Headers,
+    /// Canonical folders below which a script's own files are.
+    roots: Vec<PathBuf>,
+    working_folder: String,
+    /// Read once, so that a file that changes under the compiler is one file all the same.
+    contents: RefCell<HashMap<String, Option<&'static [u8]>>>,
+}
+
+impl ScriptFiles {
+    /// Files below these folders, and the embedded ones.
+    pub(crate) fn new(roots: &[PathBuf]) -> Self {
+        let canonical = |root: &PathBuf| fs::canonicalize(root).unwrap_or_else(|_| root.clone());
+        let folder = std::env::current_dir().unwrap_or_else(|_| PathBuf::from("/"));
+        Self {
+            headers: Headers::open(),
+            roots: roots.iter().map(canonical).collect(),
+            working_folder: folder.to_string_lossy().into_owned(),
+            contents: RefCell::default(),
+        }
+    }
+
+    /// Whether a file is the script author's, rather than an embedded header.
+    pub(crate) fn is_own(&self, path: &str) -> bool {
+        self.headers.size(path).is_none() && !path.starts_with(KILN_INCLUDE)
+    }
+
+    /// The real file behind a path, if it is below a root once every link is followed.
+    fn real(&self, path: &str) -> Option<PathBuf> {
+        let real = fs::canonicalize(path).ok()?;
+        self.roots.iter().any(|root| real.starts_with(root)).then_some(real)
+    }
+
+    fn read_own(&self, path: &str) -> Option<&'static [u8]> {
+        let real = self.real(path)?;
+        let found = fs::metadata(&real).ok()?;
+        if !found.is_file() || found.len() > FILE_BYTES_MAX {
+            return None;
+        }
+        let mut content = fs::read(&real).ok()?;
+        content.push(0);
+        let content: &'static [u8] = Vec::leak(content);
+        Some(&content[..content.len() - 1])
+    }
+}
+
+impl Files for ScriptFiles {
+    fn status(&self, path: &str) -> Status {
+        if path == PCH_PATH {
+            return Status::File(PCH.len() as u64);
+        }
+        if let Some(bytes) = self.headers.size(path) {
+            return Status::File(bytes);
+        }
+        if self.headers.is_folder(path) || self.roots.iter().any(|root| root.starts_with(path)) {
+            return Status::Folder;
+        }
+        let Some(real) = self.real(path) else { return Status::Absent };
+        if Path::new(&real).is_dir() {
+            return Status::Folder;
+        }
+        self.read(path).map_or(Status::Absent, |content| Status::File(content.len() as u64))
+    }
+
+    fn read(&self, path: &str) -> Option<&'static [u8]> {
+        if path == PCH_PATH {
+            return Some(PCH);
+        }
+        if let Some(content) = self.headers.read(path) {
+            return Some(content);
+        }
+        if let Some(known) = self.contents.borrow().get(path) {
+            return *known;
+        }
+        let content = self.read_own(path);
+        self.contents.borrow_mut().insert(path.to_owned(), content);
+        content
+    }
+
+    fn working_folder(&self) -> &str {
+        &self.working_folder
+    }
+}

@@ -1,0 +1,172 @@
+//! The IR stage: every script's module becomes one, with one entry point, for this machine's CPU.
+//!
+//! Linking at this level is what lets a chain of scripts inline, and what makes an inline variable
+//! that two scripts share one variable.
+
+use inkwell::attributes::{Attribute, AttributeLoc};
+use inkwell::context::Context;
+use inkwell::module::Module;
+use inkwell::passes::PassBuilderOptions;
+use inkwell::targets::{
+    CodeModel, InitializationConfig, RelocMode, Target, TargetMachine, TargetTriple,
+};
+use inkwell::values::FunctionValue;
+use inkwell::{AddressSpace, IntPredicate, OptimizationLevel};
+
+/// Linker name of `kiln::Action on_request(kiln::Request&)`.
+const ON_REQUEST: &str = "_Z10on_requestRN4kiln7RequestE";
+/// How the linker name of any function called `on_request` begins.
+const ON_REQUEST_ANY: &str = "_Z10on_request";
+/// Name of the chain that asks each script in turn.
+pub(crate) const CHAIN: &str = "kiln_on_request";
+/// `KILN_ACTION_NEXT` of `abi.h`.
+const ACTION_NEXT: u64 = 1;
+
+/// Why a script's hooks are not acceptable.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum HookError {
+    /// There is none.
+    Missing,
+    /// There is one of that name with other parameters.
+    Signature,
+}
+
+/// CPU and features that code is made for.
+pub(crate) struct Cpu {
+    pub(crate) name: String,
+    pub(crate) features: String,
+}
+
+impl Cpu {
+    /// The CPU of this machine.
+    pub(crate) fn host() -> Self {
+        let text = |string: inkwell::support::LLVMString| string.to_string();
+        Self {
+            name: text(TargetMachine::get_host_cpu_name()),
+            features: text(TargetMachine::get_host_cpu_features()),
+        }
+    }
+}
+
+/// Finds a script's hook and gives it a name of its own, so that scripts can be linked together.
+pub(crate) fn take_hook(module: &Module, number: usize) -> Result<String, HookError> {
+    let name = format!("on_request.{number}");
+    match module.get_function(ON_REQUEST).filter(|hook| hook.count_basic_blocks() > 0) {
+        Some(hook) => {
+            hook.as_global_value().set_name(&name);
+            Ok(name)
+        }
+        None if module.get_functions().any(|function| is_hook_by_name(&function)) => {
+            Err(HookError::Signature)
+        }
+        None => Err(HookError::Missing),
+    }
+}
+
+fn is_hook_by_name(function: &FunctionValue) -> bool {
+    let name = function.get_name().to_bytes();
+    function.count_basic_blocks() > 0
+        && (name.starts_with(ON_REQUEST_ANY.as_bytes()) || name == b"on_request")
+}
+
+/// Builds the function that asks each hook in turn until one decides:
+///
+///     void kiln_on_request(kiln_action *answer, kiln_request *request) {
+///         hook_0(answer, request);  if (answer->kind != NEXT) return;
+///         hook_1(answer, request);  ...
+///     }
+pub(crate) fn build_chain<'ctx>(context: &'ctx Context, module: &Module<'ctx>, hooks: &[String]) {
+    let pointer = context.ptr_type(AddressSpace::default());
+    let signature = context.void_type().fn_type(&[pointer.into(), pointer.into()], false);
+    let chain = module.add_function(CHAIN, signature, None);
+    let hooks: Vec<FunctionValue> = hooks
+        .iter()
+        .map(|hook| module.get_function(hook).expect("take_hook named it"))
+        .collect();
+    // The answer is returned through memory: the caller wants its address back in a register.
+    let returned = Attribute::get_named_enum_kind_id("sret");
+    let place = AttributeLoc::Param(0);
+    if let Some(attribute) = hooks.first().and_then(|hook| hook.get_enum_attribute(place, returned)) {
+        chain.add_attribute(place, attribute);
+    }
+    let frame_pointer = context.create_string_attribute("frame-pointer", "all");
+    chain.add_attribute(AttributeLoc::Function, frame_pointer);
+
+    let builder = context.create_builder();
+    let answer = chain.get_nth_param(0).expect("it has two parameters").into_pointer_value();
+    let request = chain.get_nth_param(1).expect("it has two parameters");
+    let done = context.append_basic_block(chain, "done");
+    let mut block = context.prepend_basic_block(done, "first");
+    for hook in hooks {
+        builder.position_at_end(block);
+        let built = "the builder is positioned";
+        builder.build_call(hook, &[answer.into(), request.into()], "").expect(built);
+        let kind = context.i32_type();
+        let found = builder.build_load(kind, answer, "kind").expect(built).into_int_value();
+        let next = kind.const_int(ACTION_NEXT, false);
+        let goes_on =
+            builder.build_int_compare(IntPredicate::EQ, found, next, "next").expect(built);
+        block = context.prepend_basic_block(done, "ask");
+        builder.build_conditional_branch(goes_on, block, done).expect(built);
+    }
+    for end in [block, done] {
+        builder.position_at_end(end);
+        if end == block {
+            builder.build_unconditional_branch(done).expect("the builder is positioned");
+        } else {
+            builder.build_return(None).expect("the builder is positioned");
+        }
+    }
+}
+
+/// Hides all but the entry, and drops what it does not reach.
+pub(crate) fn keep_only(module: &Module, machine: &TargetMachine, entry: &str) -> Result<(), String> {
+    run(module, machine, &format!("internalize<preserve-gv={entry}>,globaldce"))
+}
+
+/// Runs the optimiser as `clang -O2` does.
+pub(crate) fn optimise(module: &Module, machine: &TargetMachine) -> Result<(), String> {
+    run(module, machine, "default<O2>")
+}
+
+fn run(module: &Module, machine: &TargetMachine, passes: &str) -> Result<(), String> {
+    let options = PassBuilderOptions::create();
+    module.run_passes(passes, machine, options).map_err(|error| error.to_string())
+}
+
+/// The machine that the optimiser asks for costs.
+pub(crate) fn target_machine(cpu: &Cpu) -> TargetMachine {
+    Target::initialize_x86(&InitializationConfig::default());
+    let triple = TargetTriple::create("x86_64-pc-linux-gnu");
+    let target = Target::from_triple(&triple).expect("x86 is linked in");
+    let level = OptimizationLevel::Default;
+    target
+        .create_target_machine(
+            &triple,
+            &cpu.name,
+            &cpu.features,
+            level,
+            RelocMode::PIC,
+            CodeModel::Small,
+        )
+        .expect("x86-64 has a machine")
+}
+
+/// Makes every function for this CPU: Clang has compiled for the precompiled header's level. What a
+/// function asks for beside (`__attribute__((target("avx2")))`) it keeps.
+pub(crate) fn set_cpu(context: &Context, module: &Module, cpu: &Cpu) {
+    let here = AttributeLoc::Function;
+    for function in module.get_functions().filter(|function| function.count_basic_blocks() > 0) {
+        let own = function.get_string_attribute(here, "target-features");
+        let own = own.map(|own| own.get_string_value().to_string_lossy().into_owned());
+        let features = match own {
+            Some(own) => format!("{},{own}", cpu.features),
+            None => cpu.features.clone(),
+        };
+        for (key, value) in [("target-cpu", &cpu.name), ("target-features", &features)] {
+            function.remove_string_attribute(here, key);
+            function.add_attribute(here, context.create_string_attribute(key, value));
+        }
+        function.remove_string_attribute(here, "tune-cpu");
+    }
+}

@@ -1,0 +1,87 @@
+//! Where a script uses a symbol: the file and line to name in a refusal.
+//!
+//! Asked before the optimiser runs, while calls still are where the author wrote them. A use in a
+//! standard header (`std::thread`'s constructor uses `pthread_create`) is followed to its callers,
+//! until one is in the author's own file.
+
+use std::collections::HashSet;
+use std::ffi::c_uint;
+
+use inkwell::llvm_sys::core::{
+    LLVMGetBasicBlockParent, LLVMGetDebugLocDirectory, LLVMGetDebugLocFilename,
+    LLVMGetDebugLocLine, LLVMGetFirstUse, LLVMGetInstructionParent, LLVMGetNextUse, LLVMGetUser,
+    LLVMIsAConstant, LLVMIsAInstruction,
+};
+use inkwell::llvm_sys::prelude::LLVMValueRef;
+
+/// Most values visited for one symbol.
+const VISITED_MAX: usize = 10_000;
+
+/// A line of a file.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Place {
+    pub(crate) file: String,
+    pub(crate) line: u32,
+}
+
+/// The first use of `symbol` in a file that `is_own` accepts.
+pub(crate) fn first_use(symbol: LLVMValueRef, is_own: impl Fn(&str) -> bool) -> Option<Place> {
+    let mut seen = HashSet::from([symbol]);
+    let mut queue = std::collections::VecDeque::from([symbol]);
+    while let Some(value) = queue.pop_front() {
+        for user in users(value) {
+            // SAFETY: `user` belongs to the module, which outlives this search.
+            let (instruction, constant) =
+                unsafe { (!LLVMIsAInstruction(user).is_null(), !LLVMIsAConstant(user).is_null()) };
+            let next = if instruction {
+                if let Some(place) = place_of(user)
+                    && is_own(&place.file)
+                {
+                    return Some(place);
+                }
+                // SAFETY: an instruction is in a block, and a block is in a function.
+                unsafe { LLVMGetBasicBlockParent(LLVMGetInstructionParent(user)) }
+            } else if constant {
+                user
+            } else {
+                continue;
+            };
+            if seen.len() < VISITED_MAX && seen.insert(next) {
+                queue.push_back(next);
+            }
+        }
+    }
+    None
+}
+
+fn users(value: LLVMValueRef) -> Vec<LLVMValueRef> {
+    let mut users = Vec::new();
+    // SAFETY: the value belongs to a live module, and its list of uses is not changed meanwhile.
+    unsafe {
+        let mut place = LLVMGetFirstUse(value);
+        while !place.is_null() {
+            users.push(LLVMGetUser(place));
+            place = LLVMGetNextUse(place);
+        }
+    }
+    users
+}
+
+fn place_of(instruction: LLVMValueRef) -> Option<Place> {
+    // SAFETY: the value is an instruction; the strings belong to its debug information.
+    let (line, file, folder) = unsafe {
+        let line = LLVMGetDebugLocLine(instruction);
+        let text = |read: unsafe extern "C" fn(LLVMValueRef, *mut c_uint) -> *const i8| {
+            let mut length = 0;
+            let bytes = read(instruction, &mut length);
+            if bytes.is_null() {
+                return String::new();
+            }
+            let bytes = std::slice::from_raw_parts(bytes.cast::<u8>(), length as usize);
+            String::from_utf8_lossy(bytes).into_owned()
+        };
+        (line, text(LLVMGetDebugLocFilename), text(LLVMGetDebugLocDirectory))
+    };
+    let _ = folder;
+    (line > 0 && !file.is_empty()).then_some(Place { file, line })
+}
