@@ -8,9 +8,10 @@ use std::fs::{self, File};
 use std::io::{ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::os::fd::AsFd;
+use std::os::unix::fs::FileExt;
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -24,13 +25,14 @@ use nix::unistd::{ForkResult, Pid};
 
 use crate::compile::diagnostic;
 use crate::control::{
-    ControlReply, ControlRequest, GenerationState, Status, WorkerActivity, WorkerStatus, call,
+    ControlReply, ControlRequest, GenerationState, GenerationStatus, Status, WorkerActivity,
+    WorkerStatus, call,
 };
 use crate::supervisor::Supervisor;
 use crate::{CompileJob, Control, Roles, Settings, StartError, Stopped};
 
 /// Longer than anything here takes on a busy machine; reached only by a failure.
-const PATIENCE: Duration = Duration::from_secs(20);
+const PATIENCE: Duration = Duration::from_secs(10);
 
 /// Exit code of a test's master that did not start.
 const EXIT_REFUSED: i32 = 2;
@@ -153,11 +155,11 @@ impl FakeWorker {
         let _ = poll(&mut files, PollTimeout::from(100u8));
     }
 
-    fn load(&mut self, generation: u64, mut image: File) -> Result<(), String> {
-        let mut script = String::new();
-        std::io::Seek::rewind(&mut image).unwrap();
-        image.read_to_string(&mut script).unwrap();
-        match script.as_str() {
+    fn load(&mut self, generation: u64, image: File) -> Result<(), String> {
+        // Not `read`: every worker has the same open file, and so the same position in it.
+        let mut script = [0; 64];
+        let length = image.read_at(&mut script, 0).unwrap();
+        match str::from_utf8(&script[..length]).unwrap() {
             "cannot-be-loaded" => return Err("a static initialiser threw".to_owned()),
             "kills-workers" => std::process::abort(),
             "kills-worker-1" if self.inheritance.index == 1 => std::process::abort(),
@@ -186,8 +188,8 @@ impl FakeWorker {
                 let mut request = [0; 16];
                 let length = client.read(&mut request).unwrap_or(0);
                 let index = self.inheritance.index;
-                let _ = writeln!(client, "{index} {} {generation}", std::process::id());
                 self.inheritance.page.requests.fetch_add(1, Ordering::Relaxed);
+                let _ = writeln!(client, "{index} {} {generation}", std::process::id());
                 if request[..length].starts_with(b"hold") {
                     client.set_nonblocking(true).unwrap();
                     self.held.push(client);
@@ -235,12 +237,12 @@ impl Kiln {
             ..Settings::default()
         };
         change(&mut settings);
-        let script = folder.join("script");
+        let (arena, script) = (arena(), folder.join("script"));
         // SAFETY: glibc makes its allocator usable in the child; no other lock is shared.
         match unsafe { nix::unistd::fork() }.unwrap() {
             ForkResult::Parent { child } => Kiln { master: child, folder },
             ForkResult::Child => {
-                let code = run_master(settings, script);
+                let code = run_master(settings, arena, script);
                 // SAFETY: ends the fork without returning into the test harness.
                 unsafe { libc::_exit(code) }
             }
@@ -261,11 +263,12 @@ impl Kiln {
     }
 
     fn expect_refused(&self, script: &str, expect: &str) {
-        let serving = self.status().workers[0].generation;
+        let active = |known: &&GenerationStatus| known.state == GenerationState::Active;
+        let serving = self.status().generations.iter().find(active).map(|known| known.number);
         match self.reload(script) {
             ControlReply::Refused { generation_serving, reason, .. } => {
                 assert!(reason.contains(expect), "{reason}");
-                assert_eq!(generation_serving, Some(serving));
+                assert_eq!(generation_serving, serving);
             }
             other => panic!("expected a refusal, got {other:?}"),
         }
@@ -283,13 +286,12 @@ impl Kiln {
         let deadline = Instant::now() + PATIENCE;
         let control = self.folder.join("control");
         loop {
-            if let Ok(ControlReply::Status(status)) =
-                call(&control, &ControlRequest::Status, PATIENCE)
-                && condition(&status)
-            {
-                return status;
+            let reply = call(&control, &ControlRequest::Status, PATIENCE);
+            match reply {
+                Ok(ControlReply::Status(status)) if condition(&status) => return status,
+                // It may not listen yet.
+                _ => assert!(Instant::now() < deadline, "waited for {what}: {reply:#?}"),
             }
-            assert!(Instant::now() < deadline, "waited for {what}");
             std::thread::sleep(Duration::from_millis(2));
         }
     }
@@ -357,8 +359,13 @@ impl Load {
     }
 }
 
-fn run_master(settings: Settings, script: PathBuf) -> i32 {
-    let arena = image::Arena::reserve().unwrap();
+/// The arena of this test process and all that it forks: there is one range near the text.
+fn arena() -> image::Arena {
+    static ARENA: OnceLock<image::Arena> = OnceLock::new();
+    *ARENA.get_or_init(|| image::Arena::reserve().unwrap())
+}
+
+fn run_master(settings: Settings, arena: image::Arena, script: PathBuf) -> i32 {
     let mut roles = FakeRoles { script };
     let mut supervisor = match Supervisor::start(settings, arena, &mut roles) {
         Ok(supervisor) => supervisor,
@@ -703,8 +710,7 @@ fn a_second_master_with_the_same_files_is_refused() {
     };
     let start = |settings| {
         let mut roles = FakeRoles { script: kiln.folder.join("script") };
-        let arena = image::Arena::reserve().unwrap();
-        Supervisor::start(settings, arena, &mut roles).map(drop).unwrap_err()
+        Supervisor::start(settings, arena(), &mut roles).map(drop).unwrap_err()
     };
     assert!(matches!(start(settings(|_| {})), StartError::ControlTaken(_)));
     let second = settings(|settings| settings.control.as_mut().unwrap().required = false);
