@@ -115,6 +115,15 @@ impl<'a> Edit<'a> {
     }
 }
 
+/// What a request that goes upstream tells that its head does not.
+#[derive(Clone, Copy, Debug)]
+pub struct Forwarded<'a> {
+    /// Address of the client.
+    pub client: IpAddr,
+    /// `Host` for a 1.0 request that has none, since many servers refuse an empty one.
+    pub default_host: &'a [u8],
+}
+
 /// Writes the head of a request to an origin: origin form, version 1.1, `Host`, the end-to-end fields
 /// with `edits` applied in their order, `Via` and `X-Forwarded-*`. Edits of fields that frame the
 /// message or belong to the connection are without effect.
@@ -122,7 +131,7 @@ pub fn upstream_request<'e, E>(
     out: &mut Output<'_>,
     head: &RequestHead,
     bytes: &[u8],
-    client: IpAddr,
+    forwarded: Forwarded<'_>,
     edits: E,
 ) -> Result<(), Full>
 where
@@ -131,7 +140,11 @@ where
     push_request_line(out, head, bytes)?;
     let is_edited = |name: &[u8]| edits.clone().any(|edit| edit.removes(name));
     if !is_edited(b"host") {
-        out.field(b"Host", head.authority.of(bytes))?;
+        let host = match head.authority.of(bytes) {
+            b"" => forwarded.default_host,
+            host => host,
+        };
+        out.field(b"Host", host)?;
     }
     for field in &head.fields {
         let name = field.name.of(bytes);
@@ -147,7 +160,7 @@ where
         out.field(name, field.value.of(bytes))?;
     }
     if !is_edited(b"x-forwarded-for") {
-        push_forwarded_for(out, head, bytes, client)?;
+        push_forwarded_for(out, head, bytes, forwarded.client)?;
     }
     if !is_edited(b"x-forwarded-proto") {
         out.field(b"X-Forwarded-Proto", b"http")?;
@@ -274,11 +287,7 @@ pub fn chunk(out: &mut Output<'_>, content: &[u8]) -> Result<(), Full> {
     out.push(b"\r\n")
 }
 
-fn push_request_line(
-    out: &mut Output<'_>,
-    head: &RequestHead,
-    bytes: &[u8],
-) -> Result<(), Full> {
+fn push_request_line(out: &mut Output<'_>, head: &RequestHead, bytes: &[u8]) -> Result<(), Full> {
     out.push(head.method.of(bytes))?;
     out.push(b" ")?;
     match head.path.is_empty() {

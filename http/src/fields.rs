@@ -17,7 +17,10 @@ impl Span {
             return Span::default();
         }
         let start = (part.as_ptr() as usize).wrapping_sub(whole.as_ptr() as usize);
-        assert!(start <= whole.len() && part.len() <= whole.len() - start, "not a part of the head");
+        assert!(
+            start <= whole.len() && part.len() <= whole.len() - start,
+            "not a part of the head"
+        );
         Span { start: start as u32, end: (start + part.len()) as u32 }
     }
 
@@ -144,7 +147,8 @@ mod tests {
 
     #[test]
     fn decimals_are_digits_alone_and_fit_64_bits() {
-        let check = |value: &str, expect| assert_eq!(decimal(value.as_bytes()), expect, "{value:?}");
+        let check =
+            |value: &str, expect| assert_eq!(decimal(value.as_bytes()), expect, "{value:?}");
         check("0", Some(0));
         check("0042", Some(42));
         check("18446744073709551615", Some(u64::MAX));

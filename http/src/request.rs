@@ -100,12 +100,7 @@ impl RequestHead {
         )
     }
 
-    fn tokenise(
-        &mut self,
-        head: &[u8],
-        scan: &Scan,
-        limits: &Limits,
-    ) -> Result<(), RequestError> {
+    fn tokenise(&mut self, head: &[u8], scan: &Scan, limits: &Limits) -> Result<(), RequestError> {
         let line_end = scan.first_line_end().expect("a head that has ended has a first line");
         let line = request_line(&head[scan.begin()..line_end - 2])?;
         self.method = Span::locate(head, line.method);

@@ -87,11 +87,9 @@ fn strip_scheme(target: &[u8]) -> Option<&[u8]> {
 
 fn split_query<'a>(path_and_query: &'a [u8], authority: &'a [u8]) -> Target<'a> {
     match memchr::memchr(b'?', path_and_query) {
-        Some(mark) => Target {
-            path: &path_and_query[..mark],
-            query: &path_and_query[mark + 1..],
-            authority,
-        },
+        Some(mark) => {
+            Target { path: &path_and_query[..mark], query: &path_and_query[mark + 1..], authority }
+        }
         None => Target { path: path_and_query, query: &path_and_query[..0], authority },
     }
 }
@@ -136,7 +134,9 @@ mod tests {
         for host in ["a", "a.b-c_d", "127.0.0.1", "[::1]", "a:80", "[::1]:80", "a:", "a:65535"] {
             check(host, true);
         }
-        for host in ["", ":80", "a b", "a,b", "a:x", "a:65536", "[::1", "[x]", "a/b", "u@a", "a:1:2"] {
+        for host in
+            ["", ":80", "a b", "a,b", "a:x", "a:65536", "[::1", "[x]", "a/b", "u@a", "a:1:2"]
+        {
             check(host, false);
         }
     }

@@ -75,7 +75,10 @@ impl Slot {
     pub(crate) fn filled(&mut self, count: usize) {
         if count > 0 {
             let buffer = self.0.as_mut().expect("tail() put a buffer here");
-            assert!(count <= buffer.bytes.len() - buffer.end, "more was filled than there was room");
+            assert!(
+                count <= buffer.bytes.len() - buffer.end,
+                "more was filled than there was room"
+            );
             buffer.end += count;
         }
     }

@@ -211,7 +211,8 @@ impl<H: Hooks> Worker<H> {
     pub(crate) fn admit(&mut self, accepted: &mut Vec<(TcpStream, SocketAddr)>) {
         for (stream, client) in accepted.drain(..) {
             self.accepted_count += 1;
-            let over = (self.connections.len() + 1).saturating_sub(self.ctx.settings.connections_max);
+            let over =
+                (self.connections.len() + 1).saturating_sub(self.ctx.settings.connections_max);
             if over > TURNED_AWAY_MAX {
                 continue;
             }

@@ -85,12 +85,7 @@ pub(crate) fn pump(
 }
 
 /// One round of the request's way to the origin.
-fn send(
-    client: &mut Wire,
-    request: &mut Request,
-    origin: &mut Origin,
-    ctx: &mut Context,
-) -> Step {
+fn send(client: &mut Wire, request: &mut Request, origin: &mut Origin, ctx: &mut Context) -> Step {
     if request.is_abandoned || request.is_sent() && !origin.wire.has_output() {
         return Ok(false);
     }
@@ -227,12 +222,7 @@ fn await_room(client: &mut Wire, request: &mut Request) -> Step {
 }
 
 /// One round of the response's way to the client.
-fn relay(
-    client: &mut Wire,
-    request: &mut Request,
-    origin: &mut Origin,
-    ctx: &mut Context,
-) -> Step {
+fn relay(client: &mut Wire, request: &mut Request, origin: &mut Origin, ctx: &mut Context) -> Step {
     let Phase::Relaying { body, framing, is_terminated } = &mut request.phase else {
         unreachable!("called in this phase alone");
     };

@@ -26,7 +26,6 @@ mod timers;
 mod upstream;
 mod wire;
 
-
 use heritage::{Inheritance, Report, WorkerState};
 
 pub use close_reason::CloseReason;

@@ -94,22 +94,13 @@ impl Listeners {
     }
 
     /// Accepts all that waits, and closes every listener.
-    pub(crate) fn release_all(
-        &mut self,
-        now_ms: u64,
-        accepted: &mut Vec<(TcpStream, SocketAddr)>,
-    ) {
+    pub(crate) fn release_all(&mut self, now_ms: u64, accepted: &mut Vec<(TcpStream, SocketAddr)>) {
         for index in 0..self.listeners.len() {
             self.empty(index, now_ms, accepted);
         }
     }
 
-    fn empty(
-        &mut self,
-        index: usize,
-        now_ms: u64,
-        accepted: &mut Vec<(TcpStream, SocketAddr)>,
-    ) {
+    fn empty(&mut self, index: usize, now_ms: u64, accepted: &mut Vec<(TcpStream, SocketAddr)>) {
         if let Some(listener) = &mut self.listeners[index] {
             listener.is_ready = true;
             self.accept_from(index, now_ms, usize::MAX, accepted);

@@ -217,9 +217,8 @@ impl<H: Hooks> Worker<H> {
     pub(crate) fn lose_origin(&mut self, client: Id, fault: OriginFault) -> Next {
         let Some(request) = self.request(client) else { return Next::Wait };
         let origin = request.origin.take();
-        let may_repeat = request.is_idempotent
-            && request.framing == Framing::None
-            && !request.is_being_answered;
+        let may_repeat =
+            request.is_idempotent && request.framing == Framing::None && !request.is_being_answered;
         let frames_by_close =
             matches!(request.phase, Phase::Relaying { framing: Framing::UntilClose, .. });
         request.has_timed_out = fault == OriginFault::ConnectTimeout;

@@ -4,7 +4,7 @@
 //! written out for the origin before anything else happens. So it is never kept, and a request that
 //! is with an origin is a few facts and the bytes that go there.
 
-use http::encode::{self, Edit, Reply, ResponseFrame};
+use http::encode::{self, Edit, Forwarded, Reply, ResponseFrame};
 use http::{BodyDecoder, Framing, Scan, Version};
 
 use hook::{Decision, Field, RequestView};
@@ -159,27 +159,28 @@ impl<H: Hooks> Worker<H> {
         if matches!(facts.framing, Framing::Length(n) if n > ctx.settings.request_body_bytes_max) {
             return connection.refuse(ctx, 413);
         }
-        let (held, decision) = {
-            let head = &ctx.request_head;
-            let bytes = &connection.wire.inbound.data()[..length];
-            let mut views = std::mem::take(fields);
-            views.extend(head.fields.iter().map(|field| Field {
-                name: field.name.of(bytes),
-                value: field.value.of(bytes),
-            }));
-            let view = RequestView {
-                method: head.method.of(bytes),
-                target: head.target.of(bytes),
-                path: head.path.of(bytes),
-                query: head.query.of(bytes),
-                authority: head.authority.of(bytes),
-                fields: &views,
-                client: connection.client,
+        let (held, decision) =
+            {
+                let head = &ctx.request_head;
+                let bytes = &connection.wire.inbound.data()[..length];
+                let mut views = std::mem::take(fields);
+                views.extend(head.fields.iter().map(|field| Field {
+                    name: field.name.of(bytes),
+                    value: field.value.of(bytes),
+                }));
+                let view = RequestView {
+                    method: head.method.of(bytes),
+                    target: head.target.of(bytes),
+                    path: head.path.of(bytes),
+                    query: head.query.of(bytes),
+                    authority: head.authority.of(bytes),
+                    fields: &views,
+                    client: connection.client,
+                };
+                let decided = hooks.on_request(&view);
+                *fields = emptied(views);
+                decided
             };
-            let decided = hooks.on_request(&view);
-            *fields = emptied(views);
-            decided
-        };
         let hold = Hold::new(held, &ctx.returned);
         match decision {
             Decision::Reply { status, fields, body } => {
@@ -194,7 +195,7 @@ impl<H: Hooks> Worker<H> {
                     return connection.reply_error(ctx, facts, 500);
                 };
                 let edits = edits.iter().map(edit_of);
-                match connection.prepare(ctx, facts, at, hold, edits) {
+                match connection.prepare(ctx, facts, (at, upstreams.name(at)), hold, edits) {
                     Ok(()) => self.open_origin(id, true),
                     Err(http::Full) => {
                         let upstream = upstreams.name(at);
@@ -302,15 +303,16 @@ impl Connection {
         &mut self,
         ctx: &mut Context,
         facts: Facts,
-        upstream: usize,
+        (upstream, name): (usize, &str),
         hold: Hold,
         edits: impl Iterator<Item = Edit<'e>> + Clone,
     ) -> Result<(), http::Full> {
         let mut head = Slot::default();
         let bytes = &self.wire.inbound.data()[..facts.length];
-        let (request_head, client) = (&ctx.request_head, self.client.ip());
+        let request_head = &ctx.request_head;
+        let forwarded = Forwarded { client: self.client.ip(), default_host: name.as_bytes() };
         let written = head.encode(&mut ctx.buffers, |out| {
-            encode::upstream_request(out, request_head, bytes, client, edits)
+            encode::upstream_request(out, request_head, bytes, forwarded, edits)
         });
         if written.is_err() {
             head.release(&mut ctx.buffers);

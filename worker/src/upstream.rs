@@ -91,7 +91,8 @@ impl Upstreams {
     pub(crate) fn new(settings: &settings::Settings) -> Self {
         let upstreams: Vec<Upstream> = settings.upstreams.iter().map(Upstream::new).collect();
         let by_name = upstreams.iter().enumerate();
-        let by_name = by_name.map(|(at, upstream)| (upstream.name.clone().into_bytes(), at)).collect();
+        let by_name =
+            by_name.map(|(at, upstream)| (upstream.name.clone().into_bytes(), at)).collect();
         Upstreams { upstreams, by_name, idle_max: settings.idle_origins_max }
     }
 

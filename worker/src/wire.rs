@@ -200,7 +200,8 @@ impl Wire {
     pub(crate) fn close_with_reset(&self) {
         let linger = nix::libc::linger { l_onoff: 1, l_linger: 0 };
         // If it fails the peer sees an end-of-file, which is the best that is left.
-        let _ = nix::sys::socket::setsockopt(&self.stream, nix::sys::socket::sockopt::Linger, &linger);
+        let _ =
+            nix::sys::socket::setsockopt(&self.stream, nix::sys::socket::sockopt::Linger, &linger);
     }
 
     /// Gives empty buffers back.
