@@ -66,12 +66,15 @@ pub(crate) fn pump(
     origin: &mut Origin,
     ctx: &mut Context,
 ) -> Outcome {
+    if matches!(request.phase, Phase::Connecting) {
+        // Answers to requests before this one need not wait for its server.
+        return flush(client).map_or_else(|outcome| outcome, |_| Outcome::Blocked);
+    }
     for _ in 0..ROUNDS_MAX {
         let moved = send(client, request, origin, ctx).and_then(|sent| {
             let received = match request.phase {
-                Phase::Connecting => Ok(false),
-                Phase::AwaitingHead => receive_head(client, request, origin, ctx),
                 Phase::Relaying { .. } => relay(client, request, origin, ctx),
+                _ => receive_head(client, request, origin, ctx),
             };
             Ok(sent | received?)
         });

@@ -45,7 +45,7 @@ impl<H: Hooks> Worker<H> {
                 return Next::Again;
             }
             match self.connect(client, server) {
-                Ok(()) => return Next::Wait,
+                Ok(()) => return Next::Again,
                 Err(error) => {
                     let server = self.upstreams.address(server);
                     tracing::debug!(%server, %error, "cannot connect");
@@ -63,6 +63,7 @@ impl<H: Hooks> Worker<H> {
         let request = self.request(client).expect("its caller has one");
         request.origin = Some(id);
         request.phase = Phase::AwaitingHead;
+        request.awaited_of_origin = Awaited::Nothing;
         true
     }
 
@@ -88,6 +89,7 @@ impl<H: Hooks> Worker<H> {
         let request = self.request(client).expect("its caller has one");
         request.origin = Some(id);
         request.phase = Phase::Connecting;
+        request.awaited_of_origin = Awaited::Nothing;
         Ok(())
     }
 
@@ -120,11 +122,14 @@ impl<H: Hooks> Worker<H> {
         let Some(origin) = self.origins.find(id) else { return };
         let is_broken = origin.wire.note(event);
         match origin.state {
-            OriginState::Idle => self.close_origin(id),
+            // Nothing was asked, so that whatever it says or its end makes it useless.
+            OriginState::Idle if origin.wire.may_read() => self.close_origin(id),
+            OriginState::Idle => {}
             OriginState::Busy(client) => self.drive(client),
             OriginState::Connecting(client) => match origin.finish_connecting() {
                 Ok(true) => {
                     origin.state = OriginState::Busy(client);
+                    self.ctx.timers.clear(origin.timer);
                     if let Some(request) = self.request(client) {
                         request.phase = Phase::AwaitingHead;
                     }
@@ -173,6 +178,7 @@ impl<H: Hooks> Worker<H> {
             let is_clean = |origin: &Origin| {
                 origin.wire.inbound.is_empty()
                     && !origin.wire.has_output()
+                    && !origin.wire.may_read()
                     && !origin.wire.is_ending()
             };
             let keeps = request.origin_persists && request.is_sent() && !request.is_abandoned;

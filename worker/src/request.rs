@@ -130,12 +130,7 @@ impl<H: Hooks> Worker<H> {
             match connection.wire.flush() {
                 Err(_) => return Next::Close(CloseReason::ClientGone),
                 Ok(true) => {}
-                Ok(false) => {
-                    if connection.wire.take_progress() {
-                        ctx.timers.set(connection.timer, ctx.after(ctx.settings.body_timeout));
-                    }
-                    return Next::Wait;
-                }
+                Ok(false) => return connection.await_reader(ctx),
             }
         }
         if connection.wire.inbound.is_empty() {
@@ -229,20 +224,18 @@ impl Connection {
         match self.wire.flush() {
             Err(_) => return Next::Close(CloseReason::ClientGone),
             // A client that does not read its answers gets no more of them.
-            Ok(false) => return Next::Wait,
+            Ok(false) => return self.await_reader(ctx),
             Ok(true) => {}
         }
         match self.wire.fill(&mut ctx.buffers) {
-            Ok(Fill::Bytes) => {
-                if !self.head_has_begun {
-                    self.head_has_begun = true;
-                    ctx.timers.set(self.timer, ctx.after(ctx.settings.head_timeout));
-                }
-                Next::Again
-            }
+            Ok(Fill::Bytes) => Next::Again,
             Ok(Fill::Full) => self.refuse(ctx, 431),
             Ok(Fill::Blocked) => {
                 self.wire.rest(&mut ctx.buffers);
+                if !self.wire.inbound.is_empty() && !self.head_has_begun {
+                    self.head_has_begun = true;
+                    ctx.timers.set(self.timer, ctx.after(ctx.settings.head_timeout));
+                }
                 match ctx.is_draining && self.requests > 0 && self.is_idle() {
                     true => Next::Close(CloseReason::Drained),
                     false => Next::Wait,
@@ -251,6 +244,14 @@ impl Connection {
             Ok(Fill::End) if self.is_idle() => Next::Close(CloseReason::ClientClosed),
             Ok(Fill::End) | Err(_) => Next::Close(CloseReason::ClientGone),
         }
+    }
+
+    /// Waits until the client reads what was written.
+    fn await_reader(&mut self, ctx: &mut Context) -> Next {
+        if self.wire.take_progress() {
+            ctx.timers.set(self.timer, ctx.after(ctx.settings.body_timeout));
+        }
+        Next::Wait
     }
 
     /// Answers for a script.

@@ -76,6 +76,11 @@ impl Wire {
         is_broken
     }
 
+    /// Whether there may be something to read.
+    pub(crate) fn may_read(&self) -> bool {
+        self.is_readable && !self.has_ended
+    }
+
     /// Writing failed, so that what is left to read is followed by the end.
     pub(crate) fn expect_end(&mut self) {
         self.is_readable = true;
@@ -147,7 +152,13 @@ impl Wire {
                 IoSlice::new(&self.spill[self.spill_sent..]),
             ];
             let offered: usize = parts.iter().map(|part| part.len()).sum();
-            match self.stream.write_vectored(&parts) {
+            let mut filled = parts.iter().filter(|part| !part.is_empty());
+            let written = match (filled.next(), filled.next()) {
+                // The usual case, and the cheaper system call.
+                (Some(only), None) => self.stream.write(only),
+                _ => self.stream.write_vectored(&parts),
+            };
+            match written {
                 Ok(count) => {
                     self.is_writable = count == offered;
                     self.has_moved |= count > 0;

@@ -364,6 +364,53 @@ fn slow_peers_run_into_their_timeouts() {
     worker.wait_for_no_holds();
 }
 
+/// An address that swallows SYNs is only there where the network has one, so the connection that stays
+/// unopened is one to a listener whose queue is full.
+#[test]
+fn a_connection_that_does_not_open_is_504_and_holds_up_no_earlier_answer() {
+    let (_full, address) = harness::full_listener();
+    let origin = Origin::start();
+    let worker = Worker::start(&origin, |settings| {
+        settings.connect_timeout = 5 * SHORT;
+        settings.upstreams[1].servers = vec![address];
+    });
+    let mut client = worker.connect();
+    let begun = std::time::Instant::now();
+    client.send(request("GET /reply?first HTTP/1.1") + &request("GET /dead HTTP/1.1"));
+    assert_eq!(client.response().text(), "first");
+    assert!(begun.elapsed() < 5 * SHORT, "the answer waited for the other request's server");
+    assert_eq!(client.response().status(), 504);
+    assert_eq!(client.get("/plain").text(), "plain");
+}
+
+/// The timeout of the connect must not outlive it, nor that of a head miss a second connection.
+#[test]
+fn deadlines_belong_to_one_connection_to_an_origin() {
+    let origin = Origin::start();
+    let worker = Worker::start(&origin, |settings| {
+        settings.connect_timeout = SHORT;
+        settings.response_head_timeout = 3 * SHORT;
+    });
+    let mut upload = worker.connect();
+    upload.send("POST /echo HTTP/1.1\r\nHost: t\r\nContent-Length: 4\r\n\r\n12");
+    thread::sleep(2 * SHORT);
+    assert_eq!(upload.send("34").response().text(), "1234");
+    let mut client = worker.connect();
+    assert_eq!(client.get("/once").status(), 200);
+    assert_eq!(client.get("/hold-or-die").status(), 504, "on the second connection");
+}
+
+#[test]
+fn half_a_head_behind_an_answer_runs_into_the_head_timeout() {
+    let origin = Origin::start();
+    let worker = Worker::start(&origin, |settings| settings.head_timeout = SHORT);
+    let mut client = worker.connect();
+    client.send(request("GET /reply?a HTTP/1.1") + "GET /half");
+    assert_eq!(client.response().text(), "a");
+    assert_eq!(client.response().status(), 408);
+    client.expect_end();
+}
+
 #[test]
 fn a_client_that_goes_away_takes_its_origin_s_request_along() {
     let (origin, worker) = pair();

@@ -190,6 +190,27 @@ pub(crate) fn unused_address() -> SocketAddr {
     TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap()
 }
 
+/// A listener whose queue is full, so that a connection to it stays unopened; and its address.
+pub(crate) fn full_listener() -> (Vec<TcpStream>, SocketAddr) {
+    use nix::sys::socket;
+    let address = SocketAddr::from(([127, 0, 0, 1], 0));
+    let kind = socket::SockType::Stream;
+    let flags = socket::SockFlag::SOCK_CLOEXEC;
+    let fd = socket::socket(socket::AddressFamily::Inet, kind, flags, None).unwrap();
+    let bound = socket::SockaddrStorage::from(address);
+    socket::bind(std::os::fd::AsRawFd::as_raw_fd(&fd), &bound).unwrap();
+    socket::listen(&fd, socket::Backlog::new(0).unwrap()).unwrap();
+    let listener = TcpListener::from(fd);
+    let address = listener.local_addr().unwrap();
+    let mut streams = Vec::new();
+    while let Ok(stream) = TcpStream::connect_timeout(&address, Duration::from_millis(200)) {
+        streams.push(stream);
+    }
+    // It has to stay open, and a stream is as good a place for its descriptor as any.
+    streams.push(TcpStream::from(std::os::fd::OwnedFd::from(listener)));
+    (streams, address)
+}
+
 /// A message as it was read: first line, field lines and decoded content.
 #[derive(Debug, Default)]
 pub(crate) struct Message {
@@ -381,7 +402,8 @@ fn answer(
         "/continue" => {
             write(stream, b"HTTP/1.1 100 Continue\r\n\r\n");
         }
-        "/hold" => {
+        "/hold-or-die" if count > 1 => return false,
+        "/hold" | "/hold-or-die" => {
             // Until the other side goes.
             let _ = stream.read(&mut [0]);
             return false;
