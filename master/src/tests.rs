@@ -9,9 +9,10 @@ use std::io::{ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::os::fd::AsFd;
 use std::os::unix::fs::FileExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, OnceLock};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -22,6 +23,7 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::{Signal, kill};
 use nix::sys::wait::{WaitStatus, waitpid};
 use nix::unistd::{ForkResult, Pid};
+use serde::{Deserialize, Serialize};
 
 use crate::compile::diagnostic;
 use crate::control::{
@@ -36,6 +38,51 @@ const PATIENCE: Duration = Duration::from_secs(10);
 
 /// Exit code of a test's master that did not start.
 const EXIT_REFUSED: i32 = 2;
+
+/// Exit code of a test's master whose drain took too long.
+const EXIT_CUT_OFF: i32 = 1;
+
+/// Where a test's master finds its folder and its [`Scenario`].
+const FOLDER: &str = "KILN_TEST_FOLDER";
+const SCENARIO: &str = "KILN_TEST_SCENARIO";
+
+/// The settings that tests choose.
+#[derive(Serialize, Deserialize)]
+struct Scenario {
+    workers: usize,
+    young_worker: Duration,
+    respawn_delay_min: Duration,
+    drain_timeout: Duration,
+}
+
+impl Default for Scenario {
+    fn default() -> Self {
+        Scenario {
+            workers: 2,
+            young_worker: Duration::from_secs(1),
+            respawn_delay_min: Duration::from_millis(100),
+            drain_timeout: Duration::from_secs(5),
+        }
+    }
+}
+
+impl Scenario {
+    fn settings(self, folder: &Path) -> Settings {
+        Settings {
+            listen: vec![SocketAddr::from(([127, 0, 0, 1], 0))],
+            workers: self.workers,
+            pid_file: Some(folder.join("pid")),
+            control: Some(Control { path: folder.join("control"), required: true }),
+            compile_timeout: Duration::from_secs(2),
+            answer_timeout: Duration::from_secs(1),
+            drain_timeout: self.drain_timeout,
+            young_worker: self.young_worker,
+            respawn_delay_min: self.respawn_delay_min,
+            steer_settle: Duration::from_millis(50),
+            ..Settings::default()
+        }
+    }
+}
 
 struct FakeRoles {
     script: PathBuf,
@@ -210,43 +257,30 @@ fn still_open(client: &mut TcpStream) -> bool {
 
 /// A running master and its folder.
 struct Kiln {
-    master: Pid,
+    /// The process around the master, which dies with it and ends like it.
+    process: Pid,
     folder: PathBuf,
 }
 
 impl Kiln {
     fn start(test: &str, script: &str, workers: usize) -> Kiln {
-        Self::start_with(test, script, |settings| settings.workers = workers)
+        Self::start_with(test, script, Scenario { workers, ..Scenario::default() })
     }
 
-    // The test's process has threads, so the master runs in a fork of it, which has one.
-    #[allow(unsafe_code)]
-    fn start_with(test: &str, script: &str, change: impl FnOnce(&mut Settings)) -> Kiln {
+    /// The master runs in a process of its own: this one has a thread a test, and a fork of it would
+    /// inherit what they hold.
+    fn start_with(test: &str, script: &str, scenario: Scenario) -> Kiln {
         let folder = std::env::temp_dir().join(format!("kiln-{test}-{}", std::process::id()));
         fs::create_dir_all(&folder).unwrap();
         fs::write(folder.join("script"), script).unwrap();
-        let mut settings = Settings {
-            listen: vec![SocketAddr::from(([127, 0, 0, 1], 0))],
-            workers: 2,
-            pid_file: Some(folder.join("pid")),
-            control: Some(Control { path: folder.join("control"), required: true }),
-            compile_timeout: Duration::from_secs(2),
-            answer_timeout: Duration::from_secs(1),
-            drain_timeout: Duration::from_secs(5),
-            steer_settle: Duration::from_millis(50),
-            ..Settings::default()
-        };
-        change(&mut settings);
-        let (arena, script) = (arena(), folder.join("script"));
-        // SAFETY: glibc makes its allocator usable in the child; no other lock is shared.
-        match unsafe { nix::unistd::fork() }.unwrap() {
-            ForkResult::Parent { child } => Kiln { master: child, folder },
-            ForkResult::Child => {
-                let code = run_master(settings, arena, script);
-                // SAFETY: ends the fork without returning into the test harness.
-                unsafe { libc::_exit(code) }
-            }
-        }
+        let scenario = serde_json::to_string(&scenario).unwrap();
+        let process = Command::new(std::env::current_exe().unwrap())
+            .args(["tests::master_process", "--exact", "--ignored", "--nocapture"])
+            .envs([(FOLDER, folder.as_os_str()), (SCENARIO, scenario.as_ref())])
+            .stdout(Stdio::null())
+            .spawn()
+            .unwrap();
+        Kiln { process: Pid::from_raw(process.id().try_into().unwrap()), folder }
     }
 
     fn write_script(&self, script: &str) {
@@ -303,13 +337,18 @@ impl Kiln {
         })
     }
 
+    fn master(&self) -> Pid {
+        let named = fs::read_to_string(self.folder.join("pid")).unwrap();
+        Pid::from_raw(named.trim().parse().unwrap())
+    }
+
     fn signal(&self, signal: Signal) {
-        kill(self.master, signal).unwrap();
+        kill(self.master(), signal).unwrap();
     }
 
     fn expect_exit(self, code: i32) {
-        let ended = waitpid(self.master, None).unwrap();
-        assert_eq!(ended, WaitStatus::Exited(self.master, code));
+        let ended = waitpid(self.process, None).unwrap();
+        assert_eq!(ended, WaitStatus::Exited(self.process, code));
         assert!(!self.folder.join("control").exists(), "the control socket is removed");
         assert!(!self.folder.join("pid").exists(), "the pid file is removed");
     }
@@ -335,8 +374,9 @@ impl Kiln {
 
 impl Drop for Kiln {
     fn drop(&mut self) {
-        let _ = kill(self.master, Signal::SIGKILL);
-        let _ = waitpid(self.master, None);
+        // The master has asked to die with it.
+        let _ = kill(self.process, Signal::SIGKILL);
+        let _ = waitpid(self.process, None);
         let _ = fs::remove_dir_all(&self.folder);
     }
 }
@@ -359,13 +399,34 @@ impl Load {
     }
 }
 
-/// The arena of this test process and all that it forks: there is one range near the text.
-fn arena() -> image::Arena {
-    static ARENA: OnceLock<image::Arena> = OnceLock::new();
-    *ARENA.get_or_init(|| image::Arena::reserve().unwrap())
+/// Not a test: the master of one, and the process around it.
+///
+/// The harness runs this beside a thread of its own, and a master has one thread: so it forks first,
+/// where nothing else happens, and passes the master's exit code on.
+#[test]
+#[ignore = "run by the other tests"]
+// The fork below.
+#[allow(unsafe_code)]
+fn master_process() {
+    let folder = PathBuf::from(std::env::var_os(FOLDER).expect("run by another test"));
+    let scenario: Scenario =
+        serde_json::from_str(&std::env::var(SCENARIO).expect("run by another test")).unwrap();
+    // SAFETY: the harness's thread only waits for this one, and holds no lock that the child needs.
+    match unsafe { nix::unistd::fork() }.unwrap() {
+        ForkResult::Child => {
+            nix::sys::prctl::set_pdeathsig(Signal::SIGKILL).unwrap();
+            std::process::exit(run_master(scenario.settings(&folder), folder.join("script")))
+        }
+        ForkResult::Parent { child } => match waitpid(child, None).unwrap() {
+            WaitStatus::Exited(_, code) => std::process::exit(code),
+            // Killed by its test.
+            _ => std::process::exit(EXIT_REFUSED),
+        },
+    }
 }
 
-fn run_master(settings: Settings, arena: image::Arena, script: PathBuf) -> i32 {
+fn run_master(settings: Settings, script: PathBuf) -> i32 {
+    let arena = image::Arena::reserve().unwrap();
     let mut roles = FakeRoles { script };
     let mut supervisor = match Supervisor::start(settings, arena, &mut roles) {
         Ok(supervisor) => supervisor,
@@ -374,7 +435,7 @@ fn run_master(settings: Settings, arena: image::Arena, script: PathBuf) -> i32 {
     supervisor.seal = |_, _| Ok(());
     match supervisor.run() {
         Ok(Stopped::Fast | Stopped::Drained) => 0,
-        Ok(Stopped::DrainTimedOut) => 1,
+        Ok(Stopped::DrainTimedOut) => EXIT_CUT_OFF,
         Err(_) => EXIT_REFUSED,
     }
 }
@@ -407,8 +468,7 @@ fn wait_until(what: &str, condition: impl Fn() -> bool) {
 fn workers_serve_and_a_fast_stop_leaves_nothing_behind() {
     let kiln = Kiln::start("stop", "fine", 2);
     let status = kiln.wait_for_workers(2);
-    let named = fs::read_to_string(kiln.folder.join("pid")).unwrap();
-    assert_eq!(named.trim(), kiln.master.to_string());
+    assert_eq!(kiln.master().as_raw(), status.master.pid);
     assert_eq!(ask(status.listen[0], "hello").unwrap()[2], 1);
     kiln.wait_for("the counters", |status| {
         status.workers.iter().map(|worker| worker.requests).sum::<u64>() == 1
@@ -544,10 +604,8 @@ fn hang_ups_during_a_compile_become_one_more_reload() {
 
 #[test]
 fn a_killed_worker_is_replaced_without_refusing_a_connection() {
-    let kiln = Kiln::start_with("killed", "fine", |settings| {
-        settings.workers = 3;
-        settings.young_worker = Duration::ZERO;
-    });
+    let scenario = Scenario { workers: 3, young_worker: Duration::ZERO, ..Scenario::default() };
+    let kiln = Kiln::start_with("killed", "fine", scenario);
     let mut status = kiln.wait_for_workers(3);
     let load = kiln.load();
     for round in 1..=20 {
@@ -568,10 +626,12 @@ fn a_killed_worker_is_replaced_without_refusing_a_connection() {
 
 #[test]
 fn a_neighbour_stands_in_while_the_replacement_is_delayed() {
-    let kiln = Kiln::start_with("adopted", "fine", |settings| {
-        settings.young_worker = PATIENCE;
-        settings.respawn_delay_min = Duration::from_millis(500);
-    });
+    let scenario = Scenario {
+        young_worker: PATIENCE,
+        respawn_delay_min: Duration::from_millis(500),
+        ..Scenario::default()
+    };
+    let kiln = Kiln::start_with("adopted", "fine", scenario);
     let status = kiln.wait_for_workers(2);
     kill(Pid::from_raw(status.workers[1].pid.unwrap()), Signal::SIGKILL).unwrap();
     kiln.wait_for("the death", |status| status.workers[1].state == WorkerActivity::Vacant);
@@ -641,7 +701,7 @@ fn a_drain_waits_for_requests_in_flight_and_a_second_signal_does_not() {
         client.read_exact(&mut [0; 1]).unwrap();
         kiln.signal(Signal::SIGQUIT);
         wait_until("nobody listens", || TcpStream::connect(status.listen[0]).is_err());
-        assert!(is_alive(kiln.master.as_raw()));
+        assert!(is_alive(kiln.master().as_raw()));
         if finishes {
             drop(client);
         } else {
@@ -653,15 +713,14 @@ fn a_drain_waits_for_requests_in_flight_and_a_second_signal_does_not() {
 
 #[test]
 fn a_drain_that_takes_too_long_is_cut_off() {
-    let kiln = Kiln::start_with("drain-timeout", "fine", |settings| {
-        settings.drain_timeout = Duration::from_millis(300);
-    });
+    let scenario = Scenario { drain_timeout: Duration::from_millis(300), ..Scenario::default() };
+    let kiln = Kiln::start_with("drain-timeout", "fine", scenario);
     let status = kiln.wait_for_workers(2);
     let mut client = TcpStream::connect(status.listen[0]).unwrap();
     client.write_all(b"hold").unwrap();
     client.read_exact(&mut [0; 1]).unwrap();
     kiln.signal(Signal::SIGQUIT);
-    kiln.expect_exit(1);
+    kiln.expect_exit(EXIT_CUT_OFF);
 }
 
 #[test]
@@ -671,7 +730,7 @@ fn nothing_outlives_a_killed_master() {
     kiln.write_script("compiles-for-ever");
     kiln.signal(Signal::SIGHUP);
     kiln.wait_for("the compile", |status| status.generations.len() == 2);
-    let children = format!("/proc/{0}/task/{0}/children", kiln.master);
+    let children = format!("/proc/{0}/task/{0}/children", kiln.master());
     let children = fs::read_to_string(children).unwrap();
     let children: Vec<i32> = children.split_whitespace().map(|pid| pid.parse().unwrap()).collect();
     assert_eq!(children.len(), 4, "three workers and a compile child");
@@ -698,24 +757,16 @@ fn children_hold_no_descriptor_that_is_not_theirs() {
 fn a_second_master_with_the_same_files_is_refused() {
     let kiln = Kiln::start("second", "fine", 1);
     kiln.wait_for_workers(1);
-    let settings = |change: fn(&mut Settings)| {
-        let mut settings = Settings {
-            listen: vec![SocketAddr::from(([127, 0, 0, 1], 0))],
-            pid_file: Some(kiln.folder.join("pid")),
-            control: Some(Control { path: kiln.folder.join("control"), required: true }),
-            ..Settings::default()
-        };
+    let arena = image::Arena::reserve().unwrap();
+    let start = |change: fn(&mut Settings)| {
+        let mut settings = Scenario::default().settings(&kiln.folder);
         change(&mut settings);
-        settings
-    };
-    let start = |settings| {
         let mut roles = FakeRoles { script: kiln.folder.join("script") };
-        Supervisor::start(settings, arena(), &mut roles).map(drop).unwrap_err()
+        Supervisor::start(settings, arena, &mut roles).map(drop).unwrap_err()
     };
-    assert!(matches!(start(settings(|_| {})), StartError::ControlTaken(_)));
-    let second = settings(|settings| settings.control.as_mut().unwrap().required = false);
-    assert!(matches!(start(second), StartError::PidFileTaken { .. }));
-    let none = settings(|settings| settings.workers = 0);
-    assert!(matches!(start(none), StartError::WorkerCount(0)));
+    assert!(matches!(start(|_| {}), StartError::ControlTaken(_)));
+    let pid_file = start(|settings| settings.control.as_mut().unwrap().required = false);
+    assert!(matches!(pid_file, StartError::PidFileTaken { .. }));
+    assert!(matches!(start(|settings| settings.workers = 0), StartError::WorkerCount(0)));
     kiln.wait_for_workers(1);
 }
