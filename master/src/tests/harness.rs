@@ -1,0 +1,464 @@
+//! The harness: a master in a process of its own, with roles that are a page long.
+//!
+//! A "script" is a word in a file. The compile child puts it into the image or misbehaves as it says;
+//! a worker answers each connection with its index, pid and generation, or misbehaves likewise.
+
+use std::collections::BTreeMap;
+use std::fs::{self, File};
+use std::io::{ErrorKind, Read, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::os::fd::AsFd;
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use heritage::{
+    Channel, CompileOutcome, Inheritance, ListenerId, Order, Received, Report, WorkerState,
+};
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::signal::{Signal, kill};
+use nix::sys::wait::{WaitStatus, waitpid};
+use nix::unistd::{ForkResult, Pid};
+use serde::{Deserialize, Serialize};
+
+use crate::compile::diagnostic;
+use crate::control::{
+    ControlReply, ControlRequest, GenerationState, GenerationStatus, Status, WorkerActivity,
+    WorkerStatus, call,
+};
+use crate::supervisor::Supervisor;
+use crate::{CompileJob, Control, Roles, Settings, Stopped};
+
+/// Longer than anything here takes on a busy machine; reached only by a failure.
+pub(super) const PATIENCE: Duration = Duration::from_secs(10);
+
+/// Exit code of a test's master that did not start.
+pub(super) const EXIT_REFUSED: i32 = 2;
+
+/// Exit code of a test's master whose drain took too long.
+pub(super) const EXIT_CUT_OFF: i32 = 1;
+
+/// Where a test's master finds its folder and its [`Scenario`].
+pub(super) const FOLDER: &str = "KILN_TEST_FOLDER";
+pub(super) const SCENARIO: &str = "KILN_TEST_SCENARIO";
+
+/// The settings that tests choose.
+#[derive(Serialize, Deserialize)]
+pub(super) struct Scenario {
+    pub(super) workers: usize,
+    pub(super) young_worker: Duration,
+    pub(super) respawn_delay_min: Duration,
+    pub(super) drain_timeout: Duration,
+}
+
+impl Default for Scenario {
+    fn default() -> Self {
+        Scenario {
+            workers: 2,
+            young_worker: Duration::from_secs(1),
+            respawn_delay_min: Duration::from_millis(100),
+            drain_timeout: Duration::from_secs(5),
+        }
+    }
+}
+
+impl Scenario {
+    pub(super) fn settings(self, folder: &Path) -> Settings {
+        Settings {
+            listen: vec![SocketAddr::from(([127, 0, 0, 1], 0))],
+            workers: self.workers,
+            pid_file: Some(folder.join("pid")),
+            control: Some(Control { path: folder.join("control"), required: true }),
+            compile_timeout: Duration::from_secs(2),
+            answer_timeout: Duration::from_secs(1),
+            drain_timeout: self.drain_timeout,
+            young_worker: self.young_worker,
+            respawn_delay_min: self.respawn_delay_min,
+            steer_settle: Duration::from_millis(50),
+            ..Settings::default()
+        }
+    }
+}
+
+pub(super) struct FakeRoles {
+    pub(super) script: PathBuf,
+}
+
+impl Roles for FakeRoles {
+    fn compile(&mut self, job: &CompileJob) -> CompileOutcome {
+        let script = fs::read_to_string(&self.script).unwrap();
+        match script.as_str() {
+            "does-not-compile" => {
+                let diagnostics = vec![diagnostic("expected ';'")];
+                return CompileOutcome { diagnostics, ..CompileOutcome::default() };
+            }
+            "crashes-the-compiler" => std::process::abort(),
+            "compiles-for-ever" => std::thread::sleep(PATIENCE),
+            "compiles-slowly" => std::thread::sleep(Duration::from_millis(500)),
+            "talks-without-end" => {
+                let diagnostics = vec![diagnostic(&"x".repeat(2 << 20))];
+                return CompileOutcome { diagnostics, ..CompileOutcome::default() };
+            }
+            _ => {}
+        }
+        File::from(job.image.try_clone().unwrap()).write_all(script.as_bytes()).unwrap();
+        CompileOutcome { compiled: true, ..CompileOutcome::default() }
+    }
+
+    fn work(&mut self, inheritance: Inheritance) -> i32 {
+        FakeWorker::new(inheritance).run()
+    }
+}
+
+/// What a worker must do for the master, and no more.
+pub(super) struct FakeWorker {
+    inheritance: Inheritance,
+    listeners: BTreeMap<ListenerId, TcpListener>,
+    generations: Vec<u64>,
+    /// Clients that sent `hold`: their requests are in flight until they hang up.
+    held: Vec<TcpStream>,
+    never_retires: bool,
+    draining: bool,
+}
+
+impl FakeWorker {
+    fn new(mut inheritance: Inheritance) -> Self {
+        let listeners = std::mem::take(&mut inheritance.listeners);
+        FakeWorker {
+            listeners: listeners.into_iter().map(|(id, file)| (id, file.into())).collect(),
+            generations: Vec::new(),
+            held: Vec::new(),
+            never_retires: false,
+            draining: false,
+            inheritance,
+        }
+    }
+
+    fn run(mut self) -> i32 {
+        let file = File::from(self.inheritance.image.file.try_clone().unwrap());
+        let generation = self.inheritance.image.generation;
+        if self.load(generation, file).is_err() {
+            return 3;
+        }
+        self.inheritance.page.enter(WorkerState::Serving);
+        self.say(&Report::Ready { generation, map_us: 100 });
+        loop {
+            self.wait();
+            self.accept();
+            match self.inheritance.channel.receive().unwrap() {
+                Received::Message(order, mut files) => match order {
+                    Order::Stop => return 0,
+                    Order::Drain => self.draining = true,
+                    Order::Load { generation, .. } => {
+                        let file = File::from(files.remove(0));
+                        match self.load(generation, file) {
+                            Ok(()) => self.say(&Report::Loaded { generation, map_us: 100 }),
+                            Err(reason) => self.say(&Report::LoadFailed { generation, reason }),
+                        }
+                        self.retire();
+                    }
+                    Order::Retire { generation } => {
+                        self.generations.retain(|known| *known != generation);
+                        self.say(&Report::Retired { generation });
+                    }
+                    Order::Adopt { listener } => {
+                        let socket = TcpListener::from(files.remove(0));
+                        assert!(self.listeners.insert(listener, socket).is_none(), "held already");
+                    }
+                    Order::Release { listener } => {
+                        self.accept();
+                        self.listeners.remove(&listener).expect("held");
+                        self.say(&Report::Released { listener });
+                    }
+                },
+                Received::Empty => {}
+                Received::Closed => self.draining = true,
+            }
+            self.held.retain_mut(|client| {
+                !matches!(client.read(&mut [0; 64]), Ok(0) | Err(_)) || still_open(client)
+            });
+            if self.draining {
+                self.accept();
+                self.listeners.clear();
+                if self.held.is_empty() {
+                    return 0;
+                }
+            }
+        }
+    }
+
+    fn wait(&self) {
+        let mut files = vec![PollFd::new(self.inheritance.channel.as_fd(), PollFlags::POLLIN)];
+        if self.draining {
+            files.clear();
+        }
+        let listeners = self.listeners.values().map(|listener| listener.as_fd());
+        let held = self.held.iter().map(|client| client.as_fd());
+        files.extend(listeners.chain(held).map(|file| PollFd::new(file, PollFlags::POLLIN)));
+        let _ = poll(&mut files, PollTimeout::from(100u8));
+    }
+
+    pub(super) fn load(&mut self, generation: u64, image: File) -> Result<(), String> {
+        // Not `read`: every worker has the same open file, and so the same position in it.
+        let mut script = [0; 64];
+        let length = image.read_at(&mut script, 0).unwrap();
+        match str::from_utf8(&script[..length]).unwrap() {
+            "cannot-be-loaded" => return Err("a static initialiser threw".to_owned()),
+            "kills-workers" => std::process::abort(),
+            "kills-worker-1" if self.inheritance.index == 1 => std::process::abort(),
+            "fails-in-worker-1" if self.inheritance.index == 1 => return Err("not here".to_owned()),
+            "never-loads" => std::thread::sleep(PATIENCE),
+            "never-retires" => self.never_retires = true,
+            _ => {}
+        }
+        self.generations.retain(|known| *known != generation);
+        self.generations.push(generation);
+        self.inheritance.page.generation.store(generation, Ordering::Relaxed);
+        Ok(())
+    }
+
+    fn retire(&mut self) {
+        while self.generations.len() > 1 && !self.never_retires {
+            let generation = self.generations.remove(0);
+            self.say(&Report::Retired { generation });
+        }
+    }
+
+    fn accept(&mut self) {
+        let generation = self.generations.last().copied().unwrap_or_default();
+        for listener in self.listeners.values() {
+            while let Ok((mut client, _)) = listener.accept() {
+                let mut request = [0; 16];
+                let length = client.read(&mut request).unwrap_or(0);
+                let index = self.inheritance.index;
+                self.inheritance.page.requests.fetch_add(1, Ordering::Relaxed);
+                let _ = writeln!(client, "{index} {} {generation}", std::process::id());
+                if request[..length].starts_with(b"hold") {
+                    client.set_nonblocking(true).unwrap();
+                    self.held.push(client);
+                }
+            }
+        }
+    }
+
+    fn say(&self, report: &Report) {
+        let channel: &Channel = &self.inheritance.channel;
+        let _ = channel.send(report, &[]);
+    }
+}
+
+pub(super) fn still_open(client: &mut TcpStream) -> bool {
+    matches!(client.read(&mut [0; 64]), Err(error) if error.kind() == ErrorKind::WouldBlock)
+}
+
+/// A running master and its folder.
+pub(super) struct Kiln {
+    /// The process around the master, which dies with it and ends like it.
+    process: Child,
+    pub(super) folder: PathBuf,
+}
+
+impl Kiln {
+    pub(super) fn start(test: &str, script: &str, workers: usize) -> Kiln {
+        Self::start_with(test, script, Scenario { workers, ..Scenario::default() })
+    }
+
+    /// The master runs in a process of its own: this one has a thread a test, and a fork of it would
+    /// inherit what they hold.
+    pub(super) fn start_with(test: &str, script: &str, scenario: Scenario) -> Kiln {
+        let folder = std::env::temp_dir().join(format!("kiln-{test}-{}", std::process::id()));
+        fs::create_dir_all(&folder).unwrap();
+        fs::write(folder.join("script"), script).unwrap();
+        let scenario = serde_json::to_string(&scenario).unwrap();
+        let process = Command::new(std::env::current_exe().unwrap())
+            .args(["tests::harness::master_process", "--exact", "--ignored", "--nocapture"])
+            .envs([(FOLDER, folder.as_os_str()), (SCENARIO, scenario.as_ref())])
+            .stdout(Stdio::null())
+            .spawn()
+            .unwrap();
+        Kiln { process, folder }
+    }
+
+    pub(super) fn write_script(&self, script: &str) {
+        fs::write(self.folder.join("script"), script).unwrap();
+    }
+
+    pub(super) fn call(&self, request: ControlRequest) -> ControlReply {
+        call(&self.folder.join("control"), &request, PATIENCE).unwrap()
+    }
+
+    pub(super) fn reload(&self, script: &str) -> ControlReply {
+        self.write_script(script);
+        self.call(ControlRequest::Reload)
+    }
+
+    pub(super) fn expect_refused(&self, script: &str, expect: &str) {
+        let active = |known: &&GenerationStatus| known.state == GenerationState::Active;
+        let serving = self.status().generations.iter().find(active).map(|known| known.number);
+        match self.reload(script) {
+            ControlReply::Refused { generation_serving, reason, .. } => {
+                assert!(reason.contains(expect), "{reason}");
+                assert_eq!(generation_serving, serving);
+            }
+            other => panic!("expected a refusal, got {other:?}"),
+        }
+    }
+
+    pub(super) fn status(&self) -> Status {
+        match self.call(ControlRequest::Status) {
+            ControlReply::Status(status) => status,
+            other => panic!("expected a status, got {other:?}"),
+        }
+    }
+
+    /// Waits until the status is as the condition wants it.
+    pub(super) fn wait_for(&self, what: &str, condition: impl Fn(&Status) -> bool) -> Status {
+        let deadline = Instant::now() + PATIENCE;
+        let control = self.folder.join("control");
+        loop {
+            let reply = call(&control, &ControlRequest::Status, PATIENCE);
+            match reply {
+                Ok(ControlReply::Status(status)) if condition(&status) => return status,
+                // It may not listen yet.
+                _ => assert!(Instant::now() < deadline, "waited for {what}: {reply:#?}"),
+            }
+            std::thread::sleep(Duration::from_millis(2));
+        }
+    }
+
+    pub(super) fn wait_for_workers(&self, count: usize) -> Status {
+        self.wait_for("the workers", |status| {
+            let serving = |worker: &WorkerStatus| worker.state == WorkerActivity::Serving;
+            status.workers.len() == count && status.workers.iter().all(serving)
+        })
+    }
+
+    pub(super) fn master(&self) -> Pid {
+        let named = fs::read_to_string(self.folder.join("pid")).unwrap();
+        Pid::from_raw(named.trim().parse().unwrap())
+    }
+
+    pub(super) fn signal(&self, signal: Signal) {
+        kill(self.master(), signal).unwrap();
+    }
+
+    pub(super) fn expect_exit(mut self, code: i32) {
+        assert_eq!(self.process.wait().unwrap().code(), Some(code));
+        assert!(!self.folder.join("control").exists(), "the control socket is removed");
+        assert!(!self.folder.join("pid").exists(), "the pid file is removed");
+    }
+
+    /// Connections, one after another, until the load is dropped.
+    pub(super) fn load(&self) -> Load {
+        let address = self.status().listen[0];
+        let stop = Arc::new(AtomicBool::new(false));
+        let stopped = Arc::clone(&stop);
+        let clients = std::thread::spawn(move || {
+            let mut outcome = (0, Vec::new());
+            while !stopped.load(Ordering::Relaxed) {
+                match ask(address, "hello") {
+                    Ok(_) => outcome.0 += 1,
+                    Err(error) => outcome.1.push(error),
+                }
+            }
+            outcome
+        });
+        Load { stop, clients }
+    }
+}
+
+impl Drop for Kiln {
+    fn drop(&mut self) {
+        // The master has asked to die with it.
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+        let _ = fs::remove_dir_all(&self.folder);
+    }
+}
+
+pub(super) struct Load {
+    stop: Arc<AtomicBool>,
+    clients: JoinHandle<(usize, Vec<std::io::Error>)>,
+}
+
+impl Load {
+    pub(super) fn stop(self) -> (usize, Vec<std::io::Error>) {
+        self.stop.store(true, Ordering::Relaxed);
+        self.clients.join().unwrap()
+    }
+
+    pub(super) fn expect_no_failure(self) {
+        let (answered, failed) = self.stop();
+        assert!(answered > 0);
+        assert!(failed.is_empty(), "{} failed of {}: {:?}", failed.len(), answered, failed[0]);
+    }
+}
+
+/// Not a test: the master of one, and the process around it.
+///
+/// The harness runs this beside a thread of its own, and a master has one thread: so it forks first,
+/// where nothing else happens, and passes the master's exit code on.
+#[test]
+#[ignore = "run by the other tests"]
+// The fork below.
+#[allow(unsafe_code)]
+fn master_process() {
+    let folder = PathBuf::from(std::env::var_os(FOLDER).expect("run by another test"));
+    let scenario: Scenario =
+        serde_json::from_str(&std::env::var(SCENARIO).expect("run by another test")).unwrap();
+    // SAFETY: the harness's thread only waits for this one, and holds no lock that the child needs.
+    match unsafe { nix::unistd::fork() }.unwrap() {
+        ForkResult::Child => {
+            nix::sys::prctl::set_pdeathsig(Signal::SIGKILL).unwrap();
+            std::process::exit(run_master(scenario.settings(&folder), folder.join("script")))
+        }
+        ForkResult::Parent { child } => match waitpid(child, None).unwrap() {
+            WaitStatus::Exited(_, code) => std::process::exit(code),
+            // Killed by its test.
+            _ => std::process::exit(EXIT_REFUSED),
+        },
+    }
+}
+
+pub(super) fn run_master(settings: Settings, script: PathBuf) -> i32 {
+    let arena = image::Arena::reserve().unwrap();
+    let mut roles = FakeRoles { script };
+    let mut supervisor = match Supervisor::start(settings, arena, &mut roles) {
+        Ok(supervisor) => supervisor,
+        Err(_) => return EXIT_REFUSED,
+    };
+    supervisor.seal = |_, _| Ok(());
+    match supervisor.run() {
+        Ok(Stopped::Fast | Stopped::Drained) => 0,
+        Ok(Stopped::DrainTimedOut) => EXIT_CUT_OFF,
+        Err(_) => EXIT_REFUSED,
+    }
+}
+
+/// One connection: answers the worker's index, pid and generation.
+pub(super) fn ask(address: SocketAddr, request: &str) -> std::io::Result<Vec<u64>> {
+    let mut client = TcpStream::connect(address)?;
+    client.write_all(request.as_bytes())?;
+    let mut answer = String::new();
+    client.read_to_string(&mut answer)?;
+    match answer.split_whitespace().map(str::parse).collect() {
+        Ok(words) if !answer.is_empty() => Ok(words),
+        _ => Err(ErrorKind::UnexpectedEof.into()),
+    }
+}
+
+pub(super) fn is_alive(pid: i32) -> bool {
+    kill(Pid::from_raw(pid), None).is_ok()
+}
+
+pub(super) fn wait_until(what: &str, condition: impl Fn() -> bool) {
+    let deadline = Instant::now() + PATIENCE;
+    while !condition() {
+        assert!(Instant::now() < deadline, "waited until {what}");
+        std::thread::sleep(Duration::from_millis(2));
+    }
+}
