@@ -23,7 +23,8 @@ fn main() {
         println!("cargo::rerun-if-changed={path}");
     }
     let out = PathBuf::from(env::var_os("OUT_DIR").expect("cargo sets OUT_DIR"));
-    let pch = PathBuf::from(env::var_os("CARGO_MANIFEST_DIR").expect("cargo sets it")).join("../pch");
+    let pch =
+        PathBuf::from(env::var_os("CARGO_MANIFEST_DIR").expect("cargo sets it")).join("../pch");
     let toolchain = Toolchain::find();
 
     toolchain.compile_shim();

@@ -1,2 +1,42 @@
-//! kiln
-fn main() {}
+//! The command line of Kiln: reads arguments and configuration, and wires the crates together.
+//!
+//! `cli` is what can be typed, `config` what it means together with a file, `serve` the master with
+//! its children, `control` the commands to a running master, `demo` a first try without a setup.
+
+#![forbid(unsafe_code)]
+
+mod cli;
+mod config;
+mod control;
+mod demo;
+mod logs;
+mod serve;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+use cli::{Cli, Command};
+
+/// Exit code of what the operator can mend: arguments, configuration, scripts, addresses.
+const EXIT_USAGE: u8 = 2;
+
+fn main() -> ExitCode {
+    let result = match Cli::parse().command {
+        Command::Serve(arguments) => serve::serve(&arguments),
+        Command::Reload(arguments) => control::reload(&arguments),
+        Command::Status(arguments) => control::status(&arguments),
+        Command::Run(arguments) => run(&arguments),
+        Command::Demo(arguments) => demo::demo(&arguments),
+        Command::Origin(arguments) => demo::origin(&arguments),
+    };
+    result.unwrap_or_else(|error| {
+        eprintln!("kiln: {error:#}");
+        ExitCode::from(EXIT_USAGE)
+    })
+}
+
+fn run(arguments: &cli::Run) -> anyhow::Result<ExitCode> {
+    let code = tools::run::program(&arguments.file, &arguments.arguments)?;
+    Ok(ExitCode::from(code as u8))
+}

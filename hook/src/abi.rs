@@ -127,5 +127,6 @@ pub(crate) struct Action {
 
 impl Action {
     /// What stands there before a hook has answered.
-    pub(crate) const NONE: Self = Self { kind: 0, status: 0, text: Str::EMPTY, fields: ptr::null() };
+    pub(crate) const NONE: Self =
+        Self { kind: 0, status: 0, text: Str::EMPTY, fields: ptr::null() };
 }

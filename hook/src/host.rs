@@ -164,7 +164,8 @@ extern "C" fn system_clock_now() -> i64 {
 fn clock_of(effect: fn(&Host) -> extern "C" fn() -> u64, otherwise: extern "C" fn() -> u64) -> i64 {
     let context = CURRENT.load(Ordering::Relaxed);
     // SAFETY: a running call's context leads to a table that lives as long as the process.
-    let clock = unsafe { context.as_ref() }.map_or(otherwise, |context| effect(unsafe { &*context.host }));
+    let clock =
+        unsafe { context.as_ref() }.map_or(otherwise, |context| effect(unsafe { &*context.host }));
     clock() as i64
 }
 

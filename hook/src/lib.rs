@@ -26,8 +26,8 @@ use std::time::Instant;
 use image::{EntryPoint, MapError, Mapped, NO_ARGUMENTS, Sealed};
 
 use abi::Str;
-pub use host::script_bindings;
 use host::Call;
+pub use host::script_bindings;
 pub use image::Arena;
 use stack::HookStack;
 

@@ -104,11 +104,7 @@ fn parse(page: &[u8], file_bytes: u64, slot: Slot) -> Result<(Vec<Segment>, Mani
     Ok((segments, manifest))
 }
 
-fn segment(
-    program: &ProgramHeader64<LE>,
-    file_bytes: u64,
-    slot: Slot,
-) -> Result<Segment, Invalid> {
+fn segment(program: &ProgramHeader64<LE>, file_bytes: u64, slot: Slot) -> Result<Segment, Invalid> {
     let (address, offset) = (program.p_vaddr(LE), program.p_offset(LE));
     let (in_file, in_memory) = (program.p_filesz(LE), program.p_memsz(LE));
     const READ_WRITE: u32 = elf::PF_R.0 | elf::PF_W.0;
@@ -119,7 +115,8 @@ fn segment(
         READ_EXECUTE => Protection::ReadExecute,
         flags => return Err(Invalid(format!("segment with protection {flags:#x}"))),
     };
-    let fits = |start: u64, size: u64, end: u64| start.checked_add(size).is_some_and(|at| at <= end);
+    let fits =
+        |start: u64, size: u64, end: u64| start.checked_add(size).is_some_and(|at| at <= end);
     let good = address.is_multiple_of(PAGE_BYTES)
         && address > slot.base
         && address.checked_sub(slot.base) == Some(offset)
@@ -135,7 +132,8 @@ fn segment(
 
 fn notes(program: &ProgramHeader64<LE>, page: &[u8]) -> Result<Manifest, Invalid> {
     let bad = |error: object::Error| Invalid(error.to_string());
-    let mut notes = program.notes(LE, page).map_err(bad)?.ok_or_else(|| Invalid("no notes".into()))?;
+    let mut notes =
+        program.notes(LE, page).map_err(bad)?.ok_or_else(|| Invalid("no notes".into()))?;
     while let Some(note) = notes.next().map_err(bad)? {
         if note.n_type(LE).0 == NOTE_TYPE && note.name_bytes() == NOTE_NAME {
             return Manifest::decode(note.desc());

@@ -73,8 +73,10 @@ mod ffi {
         pub(super) fn kiln_forget_image(start: usize, end: usize);
         pub(super) fn __register_frame(eh_frame: *const c_void);
         pub(super) fn __deregister_frame(eh_frame: *const c_void);
-        pub(super) fn _Unwind_Find_FDE(pc: *const c_void, bases: *mut [*const c_void; 3])
-        -> *const c_void;
+        pub(super) fn _Unwind_Find_FDE(
+            pc: *const c_void,
+            bases: *mut [*const c_void; 3],
+        ) -> *const c_void;
     }
 }
 

@@ -13,14 +13,16 @@ use object::endian::{LittleEndian as LE, U16, U32, U64};
 use object::pod::bytes_of;
 use sha2::{Digest, Sha256};
 
-use crate::format::{
-    EntryPoint, HEADER_BYTES, Manifest, NOTE_NAME, NOTE_TYPE, Protection, Segment,
-    page_end,
-};
 use crate::Slot;
+use crate::format::{
+    EntryPoint, HEADER_BYTES, Manifest, NOTE_NAME, NOTE_TYPE, Protection, Segment, page_end,
+};
 
 /// Bytes of a build-id: as many as other tools make.
 const BUILD_ID_BYTES: usize = 20;
+
+/// Alignment of notes, their names and their contents.
+const NOTE_ALIGN: u64 = 4;
 
 /// A section as the linker made it.
 #[derive(Clone, Debug)]
@@ -127,7 +129,8 @@ impl Writer {
         });
         let (tail, section_headers_at, section_count) = self.tail(tail_offset);
         let build_id = self.digest(&tail);
-        let head = self.head(&manifest, &build_id, tail_offset + section_headers_at, section_count)?;
+        let head =
+            self.head(&manifest, &build_id, tail_offset + section_headers_at, section_count)?;
         self.alias[..head.len()].copy_from_slice(&head);
         self.file.set_len(tail_offset)?;
         self.file.write_all_at(&tail, tail_offset)
@@ -181,7 +184,13 @@ impl Writer {
         let page = self.program_header(elf::PT_LOAD, elf::PF_R, 0, HEADER_BYTES, HEADER_BYTES);
         head.extend(page);
         let notes_bytes = notes.len() as u64;
-        head.extend(self.program_header(elf::PT_NOTE, elf::PF_R, notes_at, notes_bytes, notes_bytes));
+        head.extend(self.program_header(
+            elf::PT_NOTE,
+            elf::PF_R,
+            notes_at,
+            notes_bytes,
+            notes_bytes,
+        ));
         for segment in &self.segments {
             let offset = segment.address - self.slot.base;
             let flags = match segment.protection {
@@ -216,7 +225,7 @@ impl Writer {
             p_paddr: address,
             p_filesz: U64::new(LE, file),
             p_memsz: U64::new(LE, memory),
-            p_align: U64::new(LE, HEADER_BYTES),
+            p_align: U64::new(LE, if kind == elf::PT_NOTE { NOTE_ALIGN } else { HEADER_BYTES }),
         };
         bytes_of(&header).to_vec()
     }
@@ -246,7 +255,13 @@ impl Writer {
         let names_at = at + tail.len() as u64;
         tail.extend(&names);
         let size = names.len() as u64;
-        headers.push(SectionHeader { name, kind: elf::SHT_STRTAB, offset: names_at, size, ..SectionHeader::default() });
+        headers.push(SectionHeader {
+            name,
+            kind: elf::SHT_STRTAB,
+            offset: names_at,
+            size,
+            ..SectionHeader::default()
+        });
         tail.resize(tail.len().next_multiple_of(8), 0);
         let headers_at = tail.len() as u64;
         tail.extend(headers.iter().flat_map(SectionHeader::encode));
@@ -296,7 +311,10 @@ impl Writer {
                 st_name: U32::new(LE, intern(&mut strings, &symbol.name)),
                 st_info: elf::SymbolInfo::new(bind, kind),
                 st_other: Default::default(),
-                st_shndx: U16::new(LE, elf::SymbolSection(home.map_or(0, |index| index as u16 + 1))),
+                st_shndx: U16::new(
+                    LE,
+                    elf::SymbolSection(home.map_or(0, |index| index as u16 + 1)),
+                ),
                 st_value: U64::new(LE, symbol.address),
                 st_size: U64::new(LE, symbol.size),
             };

@@ -17,8 +17,26 @@ const LEVEL: i32 = 19;
 
 /// Clang's own headers for other processors and languages.
 const FOREIGN: [&str; 20] = [
-    "altivec", "arm", "cuda", "hexagon", "hip", "hlsl", "hvx", "htm", "lasx", "llvm_libc", "lsx", "msa",
-    "opencl", "openmp", "ppc", "riscv", "s390", "sifive", "wasm", "ve",
+    "altivec",
+    "arm",
+    "cuda",
+    "hexagon",
+    "hip",
+    "hlsl",
+    "hvx",
+    "htm",
+    "lasx",
+    "llvm_libc",
+    "lsx",
+    "msa",
+    "opencl",
+    "openmp",
+    "ppc",
+    "riscv",
+    "s390",
+    "sifive",
+    "wasm",
+    "ve",
 ];
 
 /// Writes the pack of the toolchain's headers and of `pch`'s.
@@ -76,7 +94,8 @@ fn encode(files: &[(String, PathBuf)]) -> Vec<u8> {
 }
 
 fn collect(folder: &Path, files: &mut Vec<(String, PathBuf)>) {
-    let entries = fs::read_dir(folder).unwrap_or_else(|error| panic!("{}: {error}", folder.display()));
+    let entries =
+        fs::read_dir(folder).unwrap_or_else(|error| panic!("{}: {error}", folder.display()));
     for entry in entries {
         let path = entry.expect("the folder is readable").path();
         if path.is_dir() {
@@ -92,5 +111,8 @@ fn package_headers(packages: &[&str]) -> Vec<(String, PathBuf)> {
     let listing = Command::new("dpkg").arg("-L").args(packages).output().expect("Debian has dpkg");
     let listing = String::from_utf8(listing.stdout).expect("package listings are text");
     let headers = listing.lines().filter(|path| path.starts_with("/usr/include/"));
-    headers.filter(|path| Path::new(path).is_file()).map(|path| (path.into(), path.into())).collect()
+    headers
+        .filter(|path| Path::new(path).is_file())
+        .map(|path| (path.into(), path.into()))
+        .collect()
 }

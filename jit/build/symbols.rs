@@ -33,7 +33,8 @@ impl Libraries {
 /// Writes `OUT/SET.names`, `OUT/SET.own` and `OUT/SET.s` from `pch/SET.symbols`.
 pub(crate) fn write_table(libraries: &Libraries, pch: &Path, set: &str, out: &Path) {
     let list = pch.join(format!("{set}.symbols"));
-    let text = fs::read_to_string(&list).unwrap_or_else(|error| panic!("{}: {error}", list.display()));
+    let text =
+        fs::read_to_string(&list).unwrap_or_else(|error| panic!("{}: {error}", list.display()));
     let (mut names, mut own) = (BTreeSet::new(), BTreeSet::new());
     let mut unknown = String::new();
     for (number, line) in text.lines().enumerate() {
@@ -67,7 +68,8 @@ pub(crate) fn write_table(libraries: &Libraries, pch: &Path, set: &str, out: &Pa
         writeln!(assembly, "    .quad \"{name}\"").expect("a string is writable");
     }
     assembly += "    .section .note.GNU-stack,\"\",@progbits\n";
-    let join = |set: &BTreeSet<String>| set.iter().map(|name| format!("{name}\n")).collect::<String>();
+    let join =
+        |set: &BTreeSet<String>| set.iter().map(|name| format!("{name}\n")).collect::<String>();
     for (suffix, content) in [("names", join(&names)), ("own", join(&own)), ("s", assembly)] {
         fs::write(out.join(format!("{set}.{suffix}")), content).expect("OUT_DIR is writable");
     }
@@ -83,7 +85,8 @@ pub(crate) fn compile_tables(out: &Path) {
 fn matches(pattern: &str, name: &str) -> bool {
     let Some((head, rest)) = pattern.split_once('*') else { return pattern == name };
     let Some(tail) = name.strip_prefix(head) else { return false };
-    rest.is_empty() || (0..=tail.len()).any(|from| tail.is_char_boundary(from) && matches(rest, &tail[from..]))
+    rest.is_empty()
+        || (0..=tail.len()).any(|from| tail.is_char_boundary(from) && matches(rest, &tail[from..]))
 }
 
 /// Functions and data that others may link against. Thread-locals have no one address.

@@ -80,12 +80,18 @@ impl Toolchain {
         let objects = self.cc().file("shim/pch_builder.cc").compile_intermediates();
         let mut command = Command::new("g++");
         command.arg("-o").arg(&program).args(objects).arg(out.join("libkilnshim.a"));
-        command.args(["-fuse-ld=lld", "-Wl,--as-needed"]).arg(format!("-B{}", lld_folder().display()));
+        command
+            .args(["-fuse-ld=lld", "-Wl,--as-needed"])
+            .arg(format!("-B{}", lld_folder().display()));
         command.arg(format!("-L{}/lib", self.prefix.display()));
         command.args(CLANG_LIBRARIES.map(|library| format!("-l{library}")));
-        let llvm = output("llvm-config-19", &["--libs", "--link-static", "--system-libs"], "llvm-19-dev");
+        let llvm =
+            output("llvm-config-19", &["--libs", "--link-static", "--system-libs"], "llvm-19-dev");
         command.args(llvm.split_whitespace());
-        assert!(command.status().expect("g++ was found before").success(), "cannot link pch_builder");
+        assert!(
+            command.status().expect("g++ was found before").success(),
+            "cannot link pch_builder"
+        );
         program
     }
 

@@ -79,14 +79,13 @@ pub(crate) fn build_chain<'ctx>(context: &'ctx Context, module: &Module<'ctx>, h
     let pointer = context.ptr_type(AddressSpace::default());
     let signature = context.void_type().fn_type(&[pointer.into(), pointer.into()], false);
     let chain = module.add_function(CHAIN, signature, None);
-    let hooks: Vec<FunctionValue> = hooks
-        .iter()
-        .map(|hook| module.get_function(hook).expect("take_hook named it"))
-        .collect();
+    let hooks: Vec<FunctionValue> =
+        hooks.iter().map(|hook| module.get_function(hook).expect("take_hook named it")).collect();
     // The answer is returned through memory: the caller wants its address back in a register.
     let returned = Attribute::get_named_enum_kind_id("sret");
     let place = AttributeLoc::Param(0);
-    if let Some(attribute) = hooks.first().and_then(|hook| hook.get_enum_attribute(place, returned)) {
+    if let Some(attribute) = hooks.first().and_then(|hook| hook.get_enum_attribute(place, returned))
+    {
         chain.add_attribute(place, attribute);
     }
     let frame_pointer = context.create_string_attribute("frame-pointer", "all");
@@ -120,7 +119,11 @@ pub(crate) fn build_chain<'ctx>(context: &'ctx Context, module: &Module<'ctx>, h
 }
 
 /// Hides all but the entry, and drops what it does not reach.
-pub(crate) fn keep_only(module: &Module, machine: &TargetMachine, entry: &str) -> Result<(), String> {
+pub(crate) fn keep_only(
+    module: &Module,
+    machine: &TargetMachine,
+    entry: &str,
+) -> Result<(), String> {
     run(module, machine, &format!("internalize<preserve-gv={entry}>,globaldce"))
 }
 

@@ -103,8 +103,9 @@ fn run(job: &Job<'_>, outcome: &mut CompileOutcome) -> Result<(), Refused> {
     outcome.steps.code_ms = steps.next();
 
     let symbols = resolve(&object, job, &places, outcome)?;
-    link(&object, &symbols, entry, unit, job)
-        .map_err(|error| outcome.refuse(&paths[0], format!("the image cannot be linked: {error}")))?;
+    link(&object, &symbols, entry, unit, job).map_err(|error| {
+        outcome.refuse(&paths[0], format!("the image cannot be linked: {error}"))
+    })?;
     outcome.steps.link_ms = steps.next();
     Ok(())
 }
@@ -158,7 +159,8 @@ fn front_end<'ctx>(
     let mut hooks = Vec::new();
     for (number, path) in paths.iter().enumerate() {
         let arguments = arguments_for(unit, path, files);
-        let Some(module) = ffi::compile(context, &arguments, files, &mut outcome.diagnostics) else {
+        let Some(module) = ffi::compile(context, &arguments, files, &mut outcome.diagnostics)
+        else {
             if !outcome.diagnostics.iter().any(|found| found.severity == Severity::Error) {
                 return Err(outcome.refuse(path, "Clang gave up without saying why"));
             }
@@ -227,7 +229,8 @@ fn optimise(
 ) -> Result<HashMap<String, Place>, String> {
     ir::keep_only(module, machine, entry)?;
     let functions = module.get_functions().filter(|function| function.count_basic_blocks() == 0);
-    let functions = functions.map(|function| (function.get_name().to_owned(), function.as_value_ref()));
+    let functions =
+        functions.map(|function| (function.get_name().to_owned(), function.as_value_ref()));
     let globals = module.get_globals().filter(|global| global.is_declaration());
     let globals = globals.map(|global| (global.get_name().to_owned(), global.as_value_ref()));
     let mut places = HashMap::new();
@@ -346,4 +349,3 @@ impl Steps {
         elapsed.as_secs_f64() * 1e3
     }
 }
-

@@ -16,7 +16,8 @@ macro_rules! table {
             let own = include_str!(concat!(env!("OUT_DIR"), $own));
             let count = names.lines().count();
             // SAFETY: the build wrote as many addresses as names, in the same order.
-            let addresses = unsafe { std::slice::from_raw_parts((&raw const $symbol).cast::<u64>(), count) };
+            let addresses =
+                unsafe { std::slice::from_raw_parts((&raw const $symbol).cast::<u64>(), count) };
             Table { names, own, addresses }
         }
     }};

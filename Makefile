@@ -1,0 +1,40 @@
+# Kiln: `make run` to try it, `make test` to check it. Both install what is missing (Debian 12).
+
+BUILD_PACKAGES = g++ llvm-19-dev libclang-19-dev libclang-common-19-dev libpolly-19-dev libzstd-dev \
+	zlib1g-dev libxml2-dev libffi-dev libz3-dev
+TEST_PACKAGES = clang-19 nginx-light wrk gdb curl binutils strace
+KILN = target/release/kiln
+# Crates that do not link LLVM: their tests build in seconds.
+LEAN = -p heritage -p hook -p http -p image -p master -p worker
+
+.PHONY: help build run test bench fmt packages-build packages-test
+
+help:
+	@echo 'make run      install what is missing, build, and serve the example scripts'
+	@echo 'make test     install what is missing, and run every check and test'
+	@echo 'make bench    compare with nginx on this machine'
+	@echo 'make build    build $(KILN)'
+
+build: packages-build
+	cargo build --release --locked
+
+run: build
+	$(KILN) demo
+
+test: build packages-test
+	cargo fmt --all --check
+	cargo clippy --workspace --all-targets --release --locked -- -D warnings
+	cargo test --release --locked $(LEAN)
+	cargo test --release --locked -p tests
+
+bench: build packages-test
+	cargo run --release --locked -p bench
+
+fmt:
+	cargo fmt --all
+
+packages-build:
+	@tools/packages.sh $(BUILD_PACKAGES)
+
+packages-test:
+	@tools/packages.sh $(TEST_PACKAGES)

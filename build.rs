@@ -1,0 +1,9 @@
+//! How the binary is linked.
+
+fn main() {
+    println!("cargo::rerun-if-changed=build.rs");
+    // 300,000 relocations at each start take 15 ms; packed, they take one.
+    println!("cargo::rustc-link-arg-bins=-Wl,-z,pack-relative-relocs");
+    // LLVM's archives name shared libraries that no linked member uses.
+    println!("cargo::rustc-link-arg-bins=-Wl,--as-needed");
+}

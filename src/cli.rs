@@ -1,0 +1,125 @@
+//! What can be typed.
+
+use std::ffi::OsString;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+
+/// Where a master listens for `kiln reload` and `kiln status` unless told otherwise.
+pub(crate) const CONTROL_DEFAULT: &str = "/run/kiln.sock";
+
+/// A programmable HTTP load balancer: C++ scripts, compiled once, decide what happens to each request.
+#[derive(Parser)]
+#[command(version, propagate_version = true, disable_help_subcommand = true, after_help = EXAMPLES)]
+pub(crate) struct Cli {
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+const EXAMPLES: &str = "\
+Examples:
+  kiln demo                                 try it: example scripts, two workers, origins of its own
+  kiln serve --script site.cc --upstream web=10.0.0.1:80,10.0.0.2:80
+  kiln reload                               compile the scripts again and swap them in
+  kiln run hello.cc                         any C++ program on the same engine";
+
+#[derive(Subcommand)]
+pub(crate) enum Command {
+    /// Serve HTTP: compile the scripts, fork the workers, supervise them.
+    Serve(Serve),
+    /// Compile the scripts again and swap them in; wait, and say what happened.
+    Reload(Reload),
+    /// Show the master, the generations and the workers.
+    Status(Status),
+    /// Compile and run a C++20 program on Kiln's engine.
+    Run(Run),
+    /// Serve the example scripts with small origins of its own, and print what to try.
+    Demo(Demo),
+    /// Run a small origin that answers with what it was asked, to try scripts against.
+    Origin(Origin),
+}
+
+#[derive(Args, Default)]
+pub(crate) struct Serve {
+    /// Configuration file; options given here override what it says.
+    #[arg(short, long, value_name = "FILE")]
+    pub(crate) config: Option<PathBuf>,
+    /// How many workers; one for each CPU if not given.
+    #[arg(short, long, value_name = "N")]
+    pub(crate) workers: Option<usize>,
+    /// Address and port to listen on; may be repeated [default: 127.0.0.1:8080].
+    #[arg(short, long, value_name = "ADDRESS")]
+    pub(crate) listen: Vec<SocketAddr>,
+    /// A script, or a folder of scripts that are asked in the order of their names.
+    #[arg(short, long, value_name = "PATH")]
+    pub(crate) script: Option<PathBuf>,
+    /// Servers that scripts forward to by this name; may be repeated.
+    #[arg(short, long, value_name = "NAME=ADDRESS[,ADDRESS...]")]
+    pub(crate) upstream: Vec<String>,
+    /// Write the master's process id here, and remove the file at the end.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) pid_file: Option<PathBuf>,
+    /// Unix socket for `kiln reload` and `kiln status` [default: /run/kiln.sock].
+    #[arg(long, value_name = "PATH")]
+    pub(crate) control: Option<PathBuf>,
+}
+
+#[derive(Args)]
+pub(crate) struct Reload {
+    /// Control socket of the master.
+    #[arg(long, value_name = "PATH", default_value = CONTROL_DEFAULT)]
+    pub(crate) control: PathBuf,
+    /// Print JSON.
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Args)]
+pub(crate) struct Status {
+    /// Control socket of the master.
+    #[arg(long, value_name = "PATH", default_value = CONTROL_DEFAULT)]
+    pub(crate) control: PathBuf,
+    /// Print JSON.
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Args)]
+pub(crate) struct Run {
+    /// C++20 source file with a main().
+    #[arg(value_name = "FILE.cc")]
+    pub(crate) file: PathBuf,
+    /// Arguments of the program.
+    #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+    pub(crate) arguments: Vec<OsString>,
+}
+
+#[derive(Args)]
+pub(crate) struct Demo {
+    /// Address and port to listen on.
+    #[arg(short, long, value_name = "ADDRESS", default_value = "127.0.0.1:8080")]
+    pub(crate) listen: SocketAddr,
+    /// Folder of example scripts.
+    #[arg(short, long, value_name = "PATH", default_value = "scripts")]
+    pub(crate) script: PathBuf,
+    /// How many workers.
+    #[arg(short, long, value_name = "N", default_value_t = 2)]
+    pub(crate) workers: usize,
+    /// Unix socket for `kiln reload` and `kiln status`.
+    #[arg(long, value_name = "PATH", default_value = CONTROL_DEFAULT)]
+    pub(crate) control: PathBuf,
+}
+
+#[derive(Args)]
+pub(crate) struct Origin {
+    /// Address and port to listen on; port 0 lets the system choose. The address is printed.
+    #[arg(short, long, value_name = "ADDRESS", default_value = "127.0.0.1:0")]
+    pub(crate) listen: SocketAddr,
+    /// Name that it answers with.
+    #[arg(short, long, default_value = "origin")]
+    pub(crate) name: String,
+    /// End when the process that started this one does.
+    #[arg(long, hide = true)]
+    pub(crate) with_parent: bool,
+}

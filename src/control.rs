@@ -1,0 +1,148 @@
+//! `kiln reload` and `kiln status`: commands to a running master.
+
+use std::process::ExitCode;
+use std::time::Duration;
+
+use anstream::println;
+use anstyle::{AnsiColor, Style};
+use anyhow::bail;
+use heritage::CompileSteps;
+use master::control::{
+    ControlReply, ControlRequest, GenerationState, Status, WorkerActivity, call,
+};
+
+use crate::cli;
+
+/// A reload may wait for one that is under way, and each may use the compile timeout.
+const RELOAD_TIMEOUT: Duration = Duration::from_secs(300);
+const STATUS_TIMEOUT: Duration = Duration::from_secs(10);
+
+const GOOD: Style = AnsiColor::Green.on_default();
+const BAD: Style = AnsiColor::Red.on_default().bold();
+const FAINT: Style = Style::new().dimmed();
+const HEAD: Style = Style::new().bold();
+
+/// Reloads and prints what came of it. The exit code is 0 when the new scripts serve, else 1.
+pub(crate) fn reload(arguments: &cli::Reload) -> anyhow::Result<ExitCode> {
+    let reply = call(&arguments.control, &ControlRequest::Reload, RELOAD_TIMEOUT)?;
+    if arguments.json {
+        println!("{}", serde_json::to_string_pretty(&reply)?);
+    }
+    let quiet = arguments.json;
+    match reply {
+        ControlReply::Reloaded { generation, steps, map_ms, total_ms, workers, diagnostics } => {
+            if !quiet {
+                print_diagnostics(&diagnostics);
+                println!(
+                    "{GOOD}generation {generation}{GOOD:#} serves in {workers} worker{}",
+                    if workers == 1 { "" } else { "s" }
+                );
+                print_steps(&steps, map_ms, total_ms);
+            }
+            Ok(ExitCode::SUCCESS)
+        }
+        ControlReply::Refused { generation_serving, diagnostics, reason } => {
+            if !quiet {
+                print_diagnostics(&diagnostics);
+                println!("{BAD}refused:{BAD:#} {reason}");
+                match generation_serving {
+                    Some(serving) => println!("generation {serving} serves on"),
+                    None => println!("no generation serves"),
+                }
+            }
+            Ok(ExitCode::FAILURE)
+        }
+        ControlReply::Invalid { reason } => bail!("the master refused the command: {reason}"),
+        ControlReply::Status(_) => bail!("the master answered another command"),
+    }
+}
+
+fn print_diagnostics(diagnostics: &[heritage::Diagnostic]) {
+    for diagnostic in diagnostics {
+        println!("{}", diagnostic.rendered.trim_end());
+    }
+}
+
+fn print_steps(steps: &CompileSteps, map_ms: f64, total_ms: f64) {
+    let CompileSteps { front_end_ms, optimise_ms, code_ms, link_ms } = *steps;
+    let named = [
+        ("front end", front_end_ms),
+        ("optimise", optimise_ms),
+        ("code", code_ms),
+        ("link", link_ms),
+        ("map", map_ms),
+        ("total", total_ms),
+    ];
+    for (name, milliseconds) in named {
+        println!("  {FAINT}{name:<10}{FAINT:#}{milliseconds:>9.2} ms");
+    }
+}
+
+/// Prints how things are.
+pub(crate) fn status(arguments: &cli::Status) -> anyhow::Result<ExitCode> {
+    match call(&arguments.control, &ControlRequest::Status, STATUS_TIMEOUT)? {
+        ControlReply::Status(status) if arguments.json => {
+            println!("{}", serde_json::to_string_pretty(&status)?);
+        }
+        ControlReply::Status(status) => print_status(&status),
+        ControlReply::Invalid { reason } => bail!("the master refused the command: {reason}"),
+        _ => bail!("the master answered another command"),
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn print_status(status: &Status) {
+    let master = &status.master;
+    let listen: Vec<String> = status.listen.iter().map(ToString::to_string).collect();
+    println!(
+        "{HEAD}kiln {}{HEAD:#}  master {}  up {}  listening on {}\n",
+        master.version,
+        master.pid,
+        duration(master.uptime_s),
+        listen.join(", ")
+    );
+    println!("{HEAD}generation  state       age      compiled in  workers{HEAD:#}");
+    for generation in &status.generations {
+        let style = match generation.state {
+            GenerationState::Active => GOOD,
+            GenerationState::Refused => BAD,
+            _ => FAINT,
+        };
+        let state = format!("{:?}", generation.state).to_lowercase();
+        let steps = &generation.build;
+        let compiled = steps.front_end_ms + steps.optimise_ms + steps.code_ms + steps.link_ms;
+        println!(
+            "{:>10}  {style}{state:<10}{style:#}  {:<7}  {compiled:>8.1} ms  {:>7}",
+            generation.number,
+            duration(generation.age_s),
+            generation.workers
+        );
+    }
+    println!(
+        "\n{HEAD}worker      pid  state     generation    requests  connections  restarts  up{HEAD:#}"
+    );
+    for worker in &status.workers {
+        let style = if worker.state == WorkerActivity::Serving { GOOD } else { BAD };
+        let state = format!("{:?}", worker.state).to_lowercase();
+        let pid = worker.pid.map_or("-".to_owned(), |pid| pid.to_string());
+        println!(
+            "{:>6}  {pid:>7}  {style}{state:<8}{style:#}  {:>10}  {:>10}  {:>11}  {:>8}  {}",
+            worker.index,
+            worker.generation,
+            worker.requests,
+            worker.connections,
+            worker.restarts,
+            duration(worker.uptime_s)
+        );
+    }
+}
+
+/// Seconds as people say them.
+fn duration(seconds: u64) -> String {
+    match seconds {
+        0..60 => format!("{seconds}s"),
+        60..3600 => format!("{}m {}s", seconds / 60, seconds % 60),
+        3600..86400 => format!("{}h {}m", seconds / 3600, seconds % 3600 / 60),
+        _ => format!("{}d {}h", seconds / 86400, seconds % 86400 / 3600),
+    }
+}
