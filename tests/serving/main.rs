@@ -1,1 +1,3 @@
-//! Serving
+//! Black-box tests of `kiln serve`, `kiln reload` and `kiln status`: real processes, real sockets.
+
+mod request;

@@ -1,0 +1,145 @@
+//! A real nginx as an origin.
+
+use std::fs;
+use std::net::{SocketAddr, TcpStream};
+use std::process::{Child, Command, Stdio};
+
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use tempfile::TempDir;
+
+use crate::command::{create, text, wait};
+use crate::origin::Origin;
+use crate::{PATIENCE, until};
+
+/// Times that another port is tried when somebody took the chosen one first.
+const ATTEMPTS_MAX: usize = 5;
+
+/// An nginx with one worker, in a folder of its own.
+pub struct Nginx {
+    process: Child,
+    address: SocketAddr,
+    folder: TempDir,
+}
+
+impl Nginx {
+    /// Starts one that serves the files of [`Nginx::write`] and these:
+    ///
+    /// | target          | answer                                                            |
+    /// |-----------------|-------------------------------------------------------------------|
+    /// | `/echo`         | method, target and some fields that came, as text                 |
+    /// | `/status/NNN`   | that status, of a few                                             |
+    /// | `/upload`       | stores the body of a PUT as the file `/files/upload`              |
+    /// | `/files/...`    | the file                                                          |
+    /// | `/gzip/...`     | the file, compressed on the way and so chunked                    |
+    #[track_caller]
+    pub fn start() -> Self {
+        for _ in 0..ATTEMPTS_MAX {
+            if let Some(nginx) = Self::try_start(Origin::nowhere()) {
+                return nginx;
+            }
+        }
+        panic!("nginx does not start: is it installed, with its default modules?");
+    }
+
+    fn try_start(address: SocketAddr) -> Option<Self> {
+        let folder = tempfile::Builder::new().prefix("nginx-").tempdir().expect("a folder");
+        let path = folder.path();
+        // Its worker may run as another user than the test.
+        fs::set_permissions(path, std::os::unix::fs::PermissionsExt::from_mode(0o777)).ok()?;
+        fs::create_dir(path.join("files")).expect("a folder for files");
+        fs::write(path.join("nginx.conf"), configuration(address)).expect("a configuration");
+        let process = Command::new("nginx")
+            .arg("-p")
+            .arg(path)
+            .args(["-c", "nginx.conf", "-e", "errors"])
+            .stdin(Stdio::null())
+            .stdout(create(&path.join("stdout")))
+            .stderr(create(&path.join("stderr")))
+            .spawn()
+            .expect("nginx is installed");
+        let mut nginx = Nginx { process, address, folder };
+        let answers = until("nginx answers", || match nginx.process.try_wait() {
+            Ok(Some(_)) => Some(false),
+            _ => TcpStream::connect(address).ok().map(|_| true),
+        });
+        if !answers {
+            eprintln!("{}", text(&nginx.folder.path().join("errors")));
+        }
+        answers.then_some(nginx)
+    }
+
+    /// Where it listens.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Makes a file for `/files/NAME` and `/gzip/NAME`.
+    pub fn write(&self, name: &str, content: impl AsRef<[u8]>) {
+        fs::write(self.folder.path().join("files").join(name), content).expect("a file");
+    }
+
+    /// Content of such a file.
+    pub fn read(&self, name: &str) -> Vec<u8> {
+        fs::read(self.folder.path().join("files").join(name)).unwrap_or_default()
+    }
+
+    /// Connections that it accepted for requests and requests that it served, from its access log.
+    pub fn access_log(&self) -> Vec<String> {
+        text(&self.folder.path().join("access")).lines().map(str::to_owned).collect()
+    }
+}
+
+impl Drop for Nginx {
+    fn drop(&mut self) {
+        let pid = i32::try_from(self.process.id()).expect("a pid fits");
+        if matches!(self.process.try_wait(), Ok(None)) {
+            // A fast stop, which takes its worker along; SIGKILL would leave that behind.
+            let _ = kill(Pid::from_raw(pid), Signal::SIGTERM);
+            wait(&mut self.process, PATIENCE);
+        }
+    }
+}
+
+fn configuration(address: SocketAddr) -> String {
+    let statuses: String = [204, 301, 304, 400, 403, 404, 418, 500, 503]
+        .map(|status| format!("location = /status/{status} {{ return {status}; }}\n"))
+        .concat();
+    let echo = "$request_method $request_uri $server_protocol host=$http_host \
+         connection=$http_connection x-user-id=$http_x_user_id forwarded=$http_x_forwarded_for \
+         te=$http_transfer_encoding";
+    format!(
+        "daemon off;
+worker_processes 1;
+pid nginx.pid;
+error_log errors;
+events {{ worker_connections 1024; }}
+http {{
+    log_format exchanges '$connection $request $status';
+    access_log access exchanges;
+    client_body_temp_path body;
+    proxy_temp_path proxy;
+    fastcgi_temp_path fastcgi;
+    uwsgi_temp_path uwsgi;
+    scgi_temp_path scgi;
+    client_max_body_size 0;
+    keepalive_requests 1000000;
+    default_type text/plain;
+    server {{
+        listen {address} backlog=4096;
+        root .;
+        location = /echo {{ return 200 '{echo}\\n'; }}
+        location = /upload {{ rewrite ^ /files/upload last; }}
+        location /files/ {{ dav_methods PUT DELETE; }}
+        location /gzip/ {{
+            rewrite ^/gzip/(.*) /files/$1 break;
+            gzip on;
+            gzip_types *;
+            gzip_min_length 1;
+        }}
+        {statuses}
+    }}
+}}
+"
+    )
+}
