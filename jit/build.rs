@@ -27,7 +27,7 @@ fn main() {
         PathBuf::from(env::var_os("CARGO_MANIFEST_DIR").expect("cargo sets it")).join("../pch");
     let toolchain = Toolchain::find();
 
-    toolchain.compile_shim();
+    toolchain.compile_shim(&out);
     headers::pack(&toolchain, &pch, &out.join("headers.pack"));
     precompile(&toolchain, &pch, &out);
     let libraries = symbols::Libraries::read(&toolchain);

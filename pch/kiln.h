@@ -41,9 +41,17 @@ namespace detail {
 inline std::string_view view(kiln_str text) { return {text.data, text.size}; }
 inline kiln_str borrow(std::string_view text) { return {text.data(), text.size()}; }
 
+// Out of line and cold: what throws should not weigh on what does not.
+[[gnu::noinline, gnu::cold, noreturn]] inline void refuse_effect() {
+    throw std::logic_error("kiln: there is no request while static objects are initialised");
+}
+
+[[gnu::noinline, gnu::cold, noreturn]] inline void refuse_header(std::string_view name) {
+    throw std::invalid_argument("kiln: not a valid header: " + std::string(name));
+}
+
 inline const kiln_host& host() {
-    if (kiln_current == nullptr)
-        throw std::logic_error("kiln: there is no request while static objects are initialised");
+    if (kiln_current == nullptr) refuse_effect();
     return *kiln_current->host;
 }
 
@@ -223,7 +231,7 @@ private:
 
     static void edit(kiln_edit_kind kind, std::string_view name, std::string_view value) {
         if (!detail::host().edit(kind, detail::borrow(name), detail::borrow(value)))
-            throw std::invalid_argument("kiln: not a valid header: " + std::string(name));
+            detail::refuse_header(name);
     }
 
     kiln_request raw_;

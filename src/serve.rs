@@ -20,9 +20,9 @@ pub(crate) fn serve(arguments: &cli::Serve) -> anyhow::Result<ExitCode> {
     match master::run(master, arena, &mut children) {
         Ok(Stopped::Fast | Stopped::Drained) => Ok(ExitCode::SUCCESS),
         Ok(Stopped::DrainTimedOut) => Ok(ExitCode::FAILURE),
-        // The master has logged the diagnostics as Clang prints them.
-        Err(error @ StartError::Refused { .. }) => {
-            eprintln!("kiln: {error}");
+        Err(StartError::Refused { reason, diagnostics }) => {
+            diagnostics.iter().for_each(|found| eprintln!("{}", found.rendered.trim_end()));
+            eprintln!("kiln: the scripts were refused: {reason}");
             Ok(ExitCode::from(EXIT_USAGE))
         }
         Err(error) => Err(error.into()),

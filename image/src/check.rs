@@ -31,7 +31,7 @@ fn seals() -> SealFlag {
 /// An image whose bytes can't change any more, and which is safe to map.
 #[derive(Debug)]
 pub struct Sealed {
-    pub(crate) file: OwnedFd,
+    pub(crate) file: File,
     pub(crate) slot: Slot,
     pub(crate) segments: Vec<Segment>,
     pub(crate) manifest: Manifest,
@@ -63,7 +63,7 @@ impl Sealed {
         let mut page = [0; HEADER_BYTES as usize];
         file.read_exact_at(&mut page, 0).map_err(|error| Invalid(format!("no header: {error}")))?;
         let (segments, manifest) = parse(&page, file_bytes, slot)?;
-        Ok(Self { file: file.into(), slot, segments, manifest })
+        Ok(Self { file, slot, segments, manifest })
     }
 
     /// Address of an entry point, if the image has it.

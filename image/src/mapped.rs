@@ -40,6 +40,36 @@ pub enum MapError {
 #[derive(Debug)]
 pub struct Mapped {
     image: Sealed,
+    // Dropping it tells debuggers that the image is gone.
+    _debugged: Debugged,
+}
+
+/// The whole file, mapped for a debugger to read: symbols and line tables are behind the segments.
+///
+/// Nobody else touches it, so it costs addresses and no memory.
+#[derive(Debug)]
+struct Debugged {
+    _file: memmap2::Mmap,
+    entry: *mut c_void,
+}
+
+#[allow(unsafe_code)]
+impl Debugged {
+    fn register(image: &Sealed) -> std::io::Result<Self> {
+        // SAFETY: the file is sealed: it can't change or shrink under the mapping.
+        let file = unsafe { memmap2::Mmap::map(&image.file) }?;
+        // SAFETY: the mapping lives until the entry is gone again.
+        let entry = unsafe { ffi::kiln_debug_register(file.as_ptr().cast(), file.len() as u64) };
+        Ok(Self { _file: file, entry })
+    }
+}
+
+#[allow(unsafe_code)]
+impl Drop for Debugged {
+    fn drop(&mut self) {
+        // SAFETY: `register` made the entry.
+        unsafe { ffi::kiln_debug_unregister(self.entry) };
+    }
 }
 
 #[allow(unsafe_code)]
@@ -69,6 +99,8 @@ mod ffi {
             argv: *const *const c_char,
             environment: *const *const c_char,
         ) -> c_int;
+        pub(super) fn kiln_debug_register(file: *const c_void, size: u64) -> *mut c_void;
+        pub(super) fn kiln_debug_unregister(entry: *mut c_void);
         pub(super) fn kiln_run_destructors(start: usize, end: usize);
         pub(super) fn kiln_forget_image(start: usize, end: usize);
         pub(super) fn __register_frame(eh_frame: *const c_void);
@@ -86,7 +118,8 @@ impl Mapped {
     /// `main` would get.
     pub fn new(image: Sealed, arguments: Arguments) -> Result<Self, MapError> {
         map_segments(&image)?;
-        let mapped = Self { image };
+        let debugged = Debugged::register(&image)?;
+        let mapped = Self { image, _debugged: debugged };
         mapped.register_frames();
         let initialisers = mapped.image.manifest.initialisers.clone();
         for table in initialisers {

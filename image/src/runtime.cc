@@ -135,6 +135,22 @@ void describe(const char *message, char *text, size_t size) {
   std::free(name);
 }
 
+// GDB's JIT interface ("JIT Compilation Interface" in its manual): a list of ELF files in memory, and
+// a function on which GDB has a breakpoint.
+struct DebuggedFile {
+  DebuggedFile *next;
+  DebuggedFile *previous;
+  const void *file;
+  uint64_t size;
+};
+
+struct DebuggedFiles {
+  uint32_t version;
+  uint32_t action;  // 0 none, 1 registered, 2 unregistered
+  DebuggedFile *relevant;
+  DebuggedFile *first;
+};
+
 }  // namespace
 
 // libstdc++'s only two thread-locals. An image refers to them through these control blocks.
@@ -144,6 +160,33 @@ extern __thread void (*__once_call)();
 }  // namespace std
 
 extern "C" {
+
+// Weak, since LLVM has the same two where it is linked.
+__attribute__((weak)) DebuggedFiles __jit_debug_descriptor = {1, 0, nullptr, nullptr};
+__attribute__((weak, noinline)) void __jit_debug_register_code() { asm volatile("" ::: "memory"); }
+
+// Tells debuggers of an ELF file that stays mapped until it is unregistered.
+DebuggedFile *kiln_debug_register(const void *file, uint64_t size) {
+  auto &files = __jit_debug_descriptor;
+  auto *entry = new (std::nothrow) DebuggedFile{files.first, nullptr, file, size};
+  if (entry == nullptr) return nullptr;
+  if (files.first) files.first->previous = entry;
+  files.first = files.relevant = entry;
+  files.action = 1;
+  __jit_debug_register_code();
+  return entry;
+}
+
+void kiln_debug_unregister(DebuggedFile *entry) {
+  if (entry == nullptr) return;
+  auto &files = __jit_debug_descriptor;
+  (entry->previous ? entry->previous->next : files.first) = entry->next;
+  if (entry->next) entry->next->previous = entry->previous;
+  files.relevant = entry;
+  files.action = 2;
+  __jit_debug_register_code();
+  delete entry;
+}
 
 // Marks of the two, never allocated.
 Control kiln_once_callable = {sizeof(void *), alignof(void *), 0, nullptr};

@@ -69,9 +69,17 @@ impl Toolchain {
         build
     }
 
-    /// The C++ side of the FFI.
-    pub(crate) fn compile_shim(&self) {
-        self.cc().file("shim/front_end.cc").file("shim/orc.cc").compile("kilnshim");
+    /// The C++ side of the FFI. Clang's headers take half a minute, so it is made again only when
+    /// its sources changed, and not with every change of `kiln.h`.
+    pub(crate) fn compile_shim(&self, out: &Path) {
+        const SOURCES: [&str; 3] = ["shim/front_end.cc", "shim/orc.cc", "shim/shim.h"];
+        let modified = |path: &Path| path.metadata().and_then(|found| found.modified()).ok();
+        let made = modified(&out.join("libkilnshim.a"));
+        if made.is_none() || SOURCES.iter().any(|source| modified(Path::new(source)) > made) {
+            self.cc().file(SOURCES[0]).file(SOURCES[1]).cargo_metadata(false).compile("kilnshim");
+        }
+        println!("cargo::rustc-link-search=native={}", out.display());
+        println!("cargo::rustc-link-lib=static=kilnshim");
     }
 
     /// Links the program that makes precompiled headers, from the shim and Clang's archives.

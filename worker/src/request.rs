@@ -185,8 +185,7 @@ impl<H: Hooks> Worker<H> {
             Decision::Close => connection.begin_closing(ctx, CloseReason::ScriptClosed),
             Decision::Forward { upstream, edits } => {
                 let Some(at) = upstreams.find(upstream) else {
-                    let name = String::from_utf8_lossy(upstream);
-                    tracing::error!(upstream = %name, "a script forwards to an unknown upstream");
+                    log_unknown(upstream);
                     return connection.reply_error(ctx, facts, 500);
                 };
                 let edits = edits.iter().map(edit_of);
@@ -356,6 +355,15 @@ impl Facts {
     /// that nobody can tell where its next request begins (RFC 9110, section 10.1.1).
     fn closes_after_reply(self) -> bool {
         self.closes || self.expects_continue
+    }
+}
+
+fn log_unknown(upstream: &[u8]) {
+    if upstream.is_empty() {
+        tracing::error!("no script decided about a request, and there is not just one upstream");
+    } else {
+        let name = String::from_utf8_lossy(upstream);
+        tracing::error!(upstream = %name, "a script forwards to an unknown upstream");
     }
 }
 

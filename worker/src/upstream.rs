@@ -96,9 +96,13 @@ impl Upstreams {
         Upstreams { upstreams, by_name, idle_max: settings.idle_origins_max }
     }
 
-    /// The upstream of this name.
+    /// The upstream of this name. The empty name is that of a request about which no script decided:
+    /// it goes to the only upstream there is.
     pub(crate) fn find(&self, name: &[u8]) -> Option<usize> {
-        self.by_name.get(name).copied()
+        match name {
+            b"" => (self.upstreams.len() == 1).then_some(0),
+            name => self.by_name.get(name).copied(),
+        }
     }
 
     pub(crate) fn name(&self, upstream: usize) -> &str {
