@@ -1,0 +1,75 @@
+//! The machine that the figures are of, and its two cores.
+
+use std::process::Command;
+
+use anyhow::{Context, ensure};
+use nix::sched::{CpuSet, sched_getaffinity};
+use nix::unistd::Pid;
+use serde::Serialize;
+
+use crate::cases::Bench;
+
+/// Cores that don't disturb each other: one for the server, one for load and origin.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Cores {
+    pub(crate) server: usize,
+    pub(crate) load: usize,
+}
+
+impl Cores {
+    /// The first two that this process may use.
+    pub(crate) fn choose() -> anyhow::Result<Self> {
+        let allowed = sched_getaffinity(Pid::from_raw(0))?;
+        let mut cores = (0..CpuSet::count()).filter(|&core| allowed.is_set(core).unwrap_or(false));
+        let (Some(server), Some(load)) = (cores.next(), cores.next()) else {
+            anyhow::bail!("two cores are needed: one for the server, one for the load");
+        };
+        Ok(Cores { server, load })
+    }
+}
+
+/// What the figures depend on.
+#[derive(Debug, Serialize)]
+pub(crate) struct Machine {
+    pub(crate) cpu: String,
+    pub(crate) cores: usize,
+    pub(crate) kernel: String,
+    pub(crate) kiln: String,
+    pub(crate) nginx: String,
+    pub(crate) wrk: String,
+}
+
+impl Machine {
+    pub(crate) fn read(bench: &Bench) -> anyhow::Result<Self> {
+        let cpus = std::fs::read_to_string("/proc/cpuinfo").context("/proc/cpuinfo")?;
+        let named = |key: &str| {
+            let line = cpus.lines().find(|line| line.starts_with(key));
+            line.and_then(|line| line.split_once(": ")).map(|(_, value)| value.to_owned())
+        };
+        let uname = nix::sys::utsname::uname()?;
+        let kiln = bench.kiln.to_string_lossy().into_owned();
+        Ok(Machine {
+            cpu: named("model name").unwrap_or_else(|| "unknown".to_owned()),
+            cores: cpus.lines().filter(|line| line.starts_with("processor")).count(),
+            kernel: format!("{} {}", uname.sysname().display(), uname.release().display()),
+            kiln: version_of(&kiln, "--version")?,
+            nginx: version_of("nginx", "-v")?,
+            wrk: version_of("wrk", "-v")?,
+        })
+    }
+}
+
+/// The first line of what a program says of its version, on either stream.
+fn version_of(program: &str, option: &str) -> anyhow::Result<String> {
+    let output = Command::new(program)
+        .arg(option)
+        .output()
+        .with_context(|| format!("{program} does not start; `make packages-test` installs it"))?;
+    // wrk exits with 1 after it has said its version.
+    let text = [output.stdout, output.stderr].concat();
+    let text = String::from_utf8_lossy(&text);
+    let line = text.lines().next().unwrap_or_default();
+    ensure!(!line.is_empty(), "{program} {option} says nothing");
+    let line = line.trim_start_matches("nginx version: ");
+    Ok(line.split(" Copyright").next().unwrap_or(line).to_owned())
+}
