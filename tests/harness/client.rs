@@ -74,6 +74,16 @@ impl Client {
         Ok(Client { stream, unread: Vec::new() })
     }
 
+    /// Speaks over a connection that there is already.
+    pub fn over(stream: TcpStream) -> Self {
+        Client { stream, unread: Vec::new() }
+    }
+
+    /// The writing side, for a thread that sends while another reads.
+    pub fn writer(&self) -> TcpStream {
+        self.stream.try_clone().expect("descriptors are left")
+    }
+
     /// The address that Kiln sees this client at.
     pub fn local_address(&self) -> SocketAddr {
         self.stream.local_addr().expect("it is connected")
@@ -156,6 +166,12 @@ impl Client {
             let (name, value) = line.split_once(':').ok_or_else(|| broken(&line))?;
             fields.push((name.to_owned(), value.trim().to_owned()));
         }
+    }
+
+    /// Reads the head of a request, as an origin does.
+    pub fn head_of_request(&mut self) -> Vec<String> {
+        let lines = std::iter::from_fn(|| self.line().ok().filter(|line| !line.is_empty()));
+        lines.collect()
     }
 
     /// Reads until the other side closes.

@@ -21,7 +21,7 @@ pub use kiln::{Builder, Kiln, Refusal, Reloaded};
 pub use load::{Checked, Checker, Lost, Wrk, WrkReport};
 pub use nginx::Nginx;
 pub use origin::{Origin, Received};
-pub use process::{descriptors, is_alive, mappings, processes_marked, state};
+pub use process::{descriptors, is_alive, mappings, processes_marked, resident_kb, state};
 
 pub use nix::sys::signal::Signal;
 

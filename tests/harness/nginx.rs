@@ -45,8 +45,6 @@ impl Nginx {
     fn try_start(address: SocketAddr) -> Option<Self> {
         let folder = tempfile::Builder::new().prefix("nginx-").tempdir().expect("a folder");
         let path = folder.path();
-        // Its worker may run as another user than the test.
-        fs::set_permissions(path, std::os::unix::fs::PermissionsExt::from_mode(0o777)).ok()?;
         fs::create_dir(path.join("files")).expect("a folder for files");
         fs::write(path.join("nginx.conf"), configuration(address)).expect("a configuration");
         let process = Command::new("nginx")
@@ -110,6 +108,7 @@ fn configuration(address: SocketAddr) -> String {
          te=$http_transfer_encoding";
     format!(
         "daemon off;
+user root;
 worker_processes 1;
 pid nginx.pid;
 error_log errors;
@@ -135,6 +134,7 @@ http {{
             rewrite ^/gzip/(.*) /files/$1 break;
             gzip on;
             gzip_types *;
+            gzip_proxied any;
             gzip_min_length 1;
         }}
         {statuses}

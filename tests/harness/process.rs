@@ -51,3 +51,10 @@ pub fn processes_marked(mark: &str) -> Vec<i32> {
     marked.sort_unstable();
     marked
 }
+
+/// Kilobytes of memory that a process has in use; 0 if there is no such process.
+pub fn resident_kb(pid: i32) -> u64 {
+    let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+    line.and_then(|rest| rest.split_whitespace().next()?.parse().ok()).unwrap_or(0)
+}

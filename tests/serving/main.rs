@@ -1,3 +1,29 @@
 //! Black-box tests of `kiln serve`, `kiln reload` and `kiln status`: real processes, real sockets.
+//!
+//! One module for each behaviour. Every test has a Kiln of its own on a port of its own.
 
+mod badinput;
+mod bodies;
+mod config;
+mod control;
+mod crash;
+mod hygiene;
+mod origins;
+mod refusals;
+mod reload;
 mod request;
+mod signals;
+
+/// Passes everything on to the upstream `web`.
+const FORWARDING: &str = "#include <kiln.h>
+kiln::Action on_request(kiln::Request&) { return kiln::forward(\"web\"); }
+";
+
+/// A script that answers everything with this text.
+fn replying(text: &str) -> String {
+    format!(
+        "#include <kiln.h>
+kiln::Action on_request(kiln::Request&) {{ return kiln::reply(200, \"{text}\"); }}
+"
+    )
+}
