@@ -3,6 +3,8 @@
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
 
+use nix::sys::socket::{setsockopt, sockopt};
+
 use crate::PATIENCE;
 
 /// One response.
@@ -111,6 +113,12 @@ impl Client {
     #[track_caller]
     pub fn send_get(&mut self, target: &str) -> &mut Self {
         self.send(get(target))
+    }
+
+    /// Breaks the connection off.
+    pub fn reset(self) {
+        let linger = nix::libc::linger { l_onoff: 1, l_linger: 0 };
+        setsockopt(&self.stream, sockopt::Linger, &linger).expect("it is a socket");
     }
 
     /// Sends no more; the other direction stays open.
