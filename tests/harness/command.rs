@@ -46,6 +46,15 @@ pub fn kiln_command() -> Command {
     command
 }
 
+/// `kiln` as a careless parent starts it: with this file open as descriptor 9.
+pub(crate) fn kiln_command_inheriting(file: &Path) -> Command {
+    let mut command = Command::new("sh");
+    // Rust closes what a child is not to have; a shell does not.
+    command.args(["-c", "file=$1; binary=$2; shift 2; exec \"$binary\" \"$@\" 9<\"$file\"", "sh"]);
+    command.arg(file).arg(binary()).stdin(Stdio::null()).env_remove("KILN_LOG");
+    command
+}
+
 /// Runs `kiln` with these arguments to its end.
 #[track_caller]
 pub fn kiln<A: AsRef<OsStr>>(arguments: impl IntoIterator<Item = A>) -> Finished {

@@ -34,6 +34,7 @@ pub struct Builder {
     config: Option<String>,
     arguments: Vec<OsString>,
     environment: Vec<(OsString, OsString)>,
+    inherits: Option<PathBuf>,
 }
 
 impl Builder {
@@ -92,6 +93,12 @@ impl Builder {
         self
     }
 
+    /// Whoever starts it leaves this file open for it, as descriptor 9.
+    pub fn inheriting(mut self, file: impl Into<PathBuf>) -> Self {
+        self.inherits = Some(file.into());
+        self
+    }
+
     /// No `--listen`: its configuration or its default says where.
     pub fn without_listen(mut self) -> Self {
         self.listens = false;
@@ -145,7 +152,10 @@ impl Builder {
 
     /// `kiln serve` as described.
     pub fn command(&self) -> Command {
-        let mut command = command::kiln_command();
+        let mut command = match &self.inherits {
+            Some(file) => command::kiln_command_inheriting(file),
+            None => command::kiln_command(),
+        };
         let (name, value) = mark_of(self.folder());
         command.arg("serve").env(name, value).envs(self.environment.iter().cloned());
         command.current_dir(self.folder()).stdin(Stdio::null());
@@ -261,6 +271,7 @@ impl Kiln {
             config: None,
             arguments: Vec::new(),
             environment: Vec::new(),
+            inherits: None,
         }
     }
 
@@ -412,6 +423,13 @@ impl Kiln {
         let json = serde_json::from_str(&finished.stdout)
             .unwrap_or_else(|error| panic!("{error}: {finished:?}\n{}", self.log()));
         Reloaded { code: finished.code(), json }
+    }
+
+    /// Sends SIGHUP, and waits until every worker serves the generation that comes of it.
+    #[track_caller]
+    pub fn hup(&self, generation: u64) {
+        self.signal(Signal::SIGHUP);
+        self.until_logged(&format!(" generation active generation={generation} "));
     }
 
     /// Replaces its script and reloads; gives the number of the new generation.
