@@ -381,7 +381,7 @@ impl Supervisor<'_> {
         self.generations.activate(generation);
         log_diagnostics(&outcome.diagnostics);
         let map_ms = map_us as f64 / 1000.0;
-        let total_ms = self.began.elapsed().as_secs_f64() * 1000.0;
+        let total_ms = self.began.elapsed().as_micros() as f64 / 1000.0;
         tracing::info!(
             generation,
             workers = loaded,

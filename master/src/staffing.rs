@@ -158,7 +158,7 @@ impl Supervisor<'_> {
         let pid = worker.pid().map(Pid::as_raw);
         match worker.died_at.take() {
             Some(died_at) => {
-                let after_ms = (now - died_at).as_secs_f64() * 1000.0;
+                let after_ms = (now - died_at).as_micros() as f64 / 1000.0;
                 tracing::info!(worker = index, pid, after_ms, "worker replaced");
             }
             None => tracing::info!(worker = index, pid, "worker ready"),
