@@ -24,7 +24,7 @@ struct Link {
 extern const Link links[];
 const Link links[] = {{&links[2], 1}, {nullptr, 2}, {&links[1], 3}};
 alignas(1 << 16) static char aligned[1 << 16] = "aligned to 64 KiB";
-double initialised[4096] = {1.5, [4095] = 2.5};
+double initialised[4096] = {1.5, 2.5};
 
 int main() {
     std::uint64_t sum = 0;
@@ -39,5 +39,5 @@ int main() {
     for (const Link* link = links; link; link = link->next) std::printf("%d ", link->value);
     functions[1]("%s %s\n", words[3], aligned);
     std::printf("%d %g\n", reinterpret_cast<std::uintptr_t>(aligned) % (1 << 16) == 0,
-                initialised[0] + initialised[4095]);
+                initialised[0] + initialised[1]);
 }

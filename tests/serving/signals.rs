@@ -1,5 +1,8 @@
 //! TERM, INT, QUIT, TTIN and TTOU. HUP is in `reload`.
 
+use std::thread;
+use std::time::Duration;
+
 use nix::sys::signal::killpg;
 use nix::unistd::Pid;
 use tests::{Checker, Client, Kiln, Origin, Signal, Wrk, until_true};
@@ -142,6 +145,29 @@ fn ttin_and_ttou_add_and_remove_workers_without_losing_anything() {
     let report = wrk.stop();
     assert!(report.requests > 0, "{report:?}");
     assert_eq!((report.socket_errors[0], report.error_statuses), (0, 0), "{report:?}");
+}
+
+/// Clients that think before each request have idle connections most of the time, and a request may
+/// be on its way just when a worker begins to leave.
+#[test]
+fn a_worker_that_leaves_loses_no_request_that_was_on_its_way() {
+    const THINKING: Duration = Duration::from_millis(1);
+    let kiln = Kiln::start(&replying("fine"));
+    let think = || {
+        thread::sleep(THINKING);
+        0
+    };
+    let checker =
+        Checker::start(kiln.address(), 16, 10_000, think, |_, response| response.body == b"fine");
+    for _ in 0..5 {
+        kiln.signal(Signal::SIGTTIN);
+        until_workers_serve(&kiln, 3);
+        checker.until_answered(200);
+        kiln.signal(Signal::SIGTTOU);
+        kiln.until_workers(2);
+        checker.until_answered(200);
+    }
+    checker.stop().expect_nothing_lost();
 }
 
 /// Workers that still drain do not serve; nobody else is missing.
