@@ -275,7 +275,7 @@ impl Kiln {
         fs::write(folder.join("script"), script).unwrap();
         let scenario = serde_json::to_string(&scenario).unwrap();
         let process = Command::new(std::env::current_exe().unwrap())
-            .args(["tests::harness::master_process", "--exact", "--ignored", "--nocapture"])
+            .args(["tests::harness::master_starts_and_stops", "--exact", "--nocapture"])
             .envs([(FOLDER, folder.as_os_str()), (SCENARIO, scenario.as_ref())])
             .stdout(Stdio::null())
             .spawn()
@@ -398,23 +398,33 @@ impl Load {
     }
 }
 
-/// Not a test: the master of one, and the process around it.
-///
+/// The simplest test, and the process in which every test's master runs: told so by its environment,
+/// it becomes that master.
+#[test]
+fn master_starts_and_stops() {
+    match std::env::var_os(FOLDER) {
+        Some(folder) => become_master(&PathBuf::from(folder)),
+        None => {
+            let kiln = Kiln::start("starts", "fine", 1);
+            kiln.wait_for_workers(1);
+            kiln.signal(Signal::SIGTERM);
+            kiln.expect_exit(0);
+        }
+    }
+}
+
 /// The harness runs this beside a thread of its own, and a master has one thread: so it forks first,
 /// where nothing else happens, and passes the master's exit code on.
-#[test]
-#[ignore = "run by the other tests"]
-// The fork below.
+// The fork.
 #[allow(unsafe_code)]
-fn master_process() {
-    let folder = PathBuf::from(std::env::var_os(FOLDER).expect("run by another test"));
+fn become_master(folder: &Path) -> ! {
     let scenario: Scenario =
         serde_json::from_str(&std::env::var(SCENARIO).expect("run by another test")).unwrap();
     // SAFETY: the harness's thread only waits for this one, and holds no lock that the child needs.
     match unsafe { nix::unistd::fork() }.unwrap() {
         ForkResult::Child => {
             nix::sys::prctl::set_pdeathsig(Signal::SIGKILL).unwrap();
-            std::process::exit(run_master(scenario.settings(&folder), folder.join("script")))
+            std::process::exit(run_master(scenario.settings(folder), folder.join("script")))
         }
         ForkResult::Parent { child } => match waitpid(child, None).unwrap() {
             WaitStatus::Exited(_, code) => std::process::exit(code),
