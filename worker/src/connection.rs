@@ -160,7 +160,11 @@ impl Connection {
         self.state = State::Head;
         self.scan = Scan::default();
         self.head_has_begun = false;
-        ctx.timers.set(self.timer, ctx.after(ctx.settings.keep_alive_timeout));
+        let timeout = match ctx.is_draining {
+            true => ctx.drain_grace(),
+            false => ctx.settings.keep_alive_timeout,
+        };
+        ctx.timers.set(self.timer, ctx.after(timeout));
         Next::Again
     }
 

@@ -12,6 +12,10 @@ use crate::hooks::Returned;
 use crate::settings::Settings;
 use crate::timers::Timers;
 
+/// How long a draining worker waits for another request on an idle connection. One may be on its way,
+/// and closing just then would lose it: the answer to it says that the connection closes.
+const DRAIN_GRACE: Duration = Duration::from_secs(1);
+
 /// Shared by all connections of one worker.
 pub(crate) struct Context {
     pub(crate) settings: Settings,
@@ -67,6 +71,12 @@ impl Context {
     /// The moment that is `timeout` from now.
     pub(crate) fn after(&self, timeout: Duration) -> u64 {
         self.now_ms.saturating_add(timeout.as_millis() as u64)
+    }
+
+    /// How long idle connections stay while the worker drains: no longer than half of the drain, so
+    /// that they alone never make it late.
+    pub(crate) fn drain_grace(&self) -> Duration {
+        DRAIN_GRACE.min(self.settings.drain_timeout / 2)
     }
 }
 

@@ -41,10 +41,6 @@ const STEPS_MAX: usize = 64;
 /// word: telling costs a slot each.
 const TURNED_AWAY_MAX: usize = 256;
 
-/// How long a draining worker waits for the first request of a connection that has sent none. Its
-/// bytes are likely on their way; a client that only connected must not hold up the drain.
-const DRAIN_FIRST_REQUEST: Duration = Duration::from_secs(1);
-
 /// What the worker as a whole is doing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Lifecycle {
@@ -234,7 +230,7 @@ impl<H: Hooks> Worker<H> {
             registered = ctx.registry.register(&mut stream, Token(token), interest);
             let timer = ctx.timers.add(token);
             let timeout = match ctx.is_draining {
-                true => DRAIN_FIRST_REQUEST,
+                true => ctx.drain_grace(),
                 false => ctx.settings.head_timeout,
             };
             ctx.timers.set(timer, ctx.after(timeout));
@@ -282,6 +278,7 @@ impl<H: Hooks> Worker<H> {
             State::Head if !connection.wire.inbound.is_empty() => {
                 connection.refuse(&mut self.ctx, 408)
             }
+            State::Head if self.ctx.is_draining => Next::Close(CloseReason::Drained),
             State::Head if connection.requests == 0 => Next::Close(CloseReason::HeadTimeout),
             State::Head => Next::Close(CloseReason::KeepAliveTimeout),
             State::Exchange(request) => match (request.awaited_of_client, &request.phase) {
@@ -353,7 +350,8 @@ impl<H: Hooks> Worker<H> {
         }
     }
 
-    /// Takes no new connection, and closes those there are as soon as their requests are answered.
+    /// Takes no new connection, and closes those there are after their next answer, or when none is
+    /// asked for within the grace.
     pub(crate) fn drain(&mut self) {
         if self.lifecycle != Lifecycle::Serving {
             return;
@@ -367,13 +365,11 @@ impl<H: Hooks> Worker<H> {
         self.admit(&mut accepted);
         for id in self.connections.ids() {
             if let Some(connection) = self.connections.find(id)
-                && connection.requests == 0
                 && connection.is_idle()
             {
-                let first_request = self.ctx.after(DRAIN_FIRST_REQUEST);
-                self.ctx.timers.set(connection.timer, first_request);
+                let grace_over = self.ctx.after(self.ctx.drain_grace());
+                self.ctx.timers.set(connection.timer, grace_over);
             }
-            // An idle connection reads what has come, and closes if that is nothing.
             self.drive(id);
         }
     }

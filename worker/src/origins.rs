@@ -187,7 +187,7 @@ impl<H: Hooks> Worker<H> {
                 false => self.close_origin(id),
             }
         }
-        let closes = request.closes || !request.body.is_done() || self.ctx.is_draining;
+        let closes = request.closes || !request.body.is_done();
         request.end(&mut self.ctx.buffers);
         self.ctx.requests += 1;
         self.go_on(client, closes)

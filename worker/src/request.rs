@@ -235,10 +235,7 @@ impl Connection {
                     self.head_has_begun = true;
                     ctx.timers.set(self.timer, ctx.after(ctx.settings.head_timeout));
                 }
-                match ctx.is_draining && self.requests > 0 && self.is_idle() {
-                    true => Next::Close(CloseReason::Drained),
-                    false => Next::Wait,
-                }
+                Next::Wait
             }
             Ok(Fill::End) if self.is_idle() => Next::Close(CloseReason::ClientClosed),
             Ok(Fill::End) | Err(_) => Next::Close(CloseReason::ClientGone),

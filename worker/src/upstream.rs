@@ -3,7 +3,6 @@
 //! Round robin over servers, last in first out over a server's idle connections: the one used last is
 //! the one least likely to have been closed meanwhile, and the others get old and go.
 
-use std::collections::HashMap;
 use std::net::SocketAddr;
 
 use mio::net::TcpStream;
@@ -83,16 +82,17 @@ struct Upstream {
 #[derive(Debug)]
 pub(crate) struct Upstreams {
     upstreams: Vec<Upstream>,
-    by_name: HashMap<Vec<u8>, usize>,
+    /// Sorted by name. A search in it costs less than hashing a name.
+    by_name: Vec<(Box<[u8]>, usize)>,
     idle_max: usize,
 }
 
 impl Upstreams {
     pub(crate) fn new(settings: &settings::Settings) -> Self {
         let upstreams: Vec<Upstream> = settings.upstreams.iter().map(Upstream::new).collect();
-        let by_name = upstreams.iter().enumerate();
-        let by_name =
-            by_name.map(|(at, upstream)| (upstream.name.clone().into_bytes(), at)).collect();
+        let named = |(at, upstream): (usize, &Upstream)| (upstream.name.as_bytes().into(), at);
+        let mut by_name: Vec<_> = upstreams.iter().enumerate().map(named).collect();
+        by_name.sort_unstable();
         Upstreams { upstreams, by_name, idle_max: settings.idle_origins_max }
     }
 
@@ -101,7 +101,10 @@ impl Upstreams {
     pub(crate) fn find(&self, name: &[u8]) -> Option<usize> {
         match name {
             b"" => (self.upstreams.len() == 1).then_some(0),
-            name => self.by_name.get(name).copied(),
+            name => {
+                let found = self.by_name.binary_search_by(|(known, _)| known[..].cmp(name)).ok()?;
+                Some(self.by_name[found].1)
+            }
         }
     }
 

@@ -176,7 +176,9 @@ impl Wire {
 
     /// Writes what waits. True once all of it is written.
     pub(crate) fn flush(&mut self) -> io::Result<bool> {
-        self.flush_after(&[])?;
+        if self.has_output() {
+            self.flush_after(&[])?;
+        }
         Ok(!self.has_output())
     }
 

@@ -458,8 +458,13 @@ fn a_drain_finishes_what_has_begun_and_closes_the_rest() {
     let mut partial = worker.connect();
     partial.send("GET /plain HTTP/1.1\r\nHo");
     let mut waiting = worker.connect();
+    let mut crossing = worker.connect();
+    assert_eq!(crossing.get("/plain").status(), 200);
     worker.order(&Order::Drain);
-    idle.expect_end();
+    // Sent before the client could know: it is answered, and told.
+    let response = crossing.get("/plain");
+    assert_eq!((response.status(), response.field("connection")), (200, Some("close")));
+    crossing.expect_end();
     let response = partial.send("st: t\r\n\r\n").response();
     assert_eq!((response.status(), response.field("connection")), (200, Some("close")));
     partial.expect_end();
@@ -469,6 +474,7 @@ fn a_drain_finishes_what_has_begun_and_closes_the_rest() {
     let response = busy.send("34").response();
     assert_eq!((response.text().as_str(), response.field("connection")), ("1234", Some("close")));
     busy.expect_end();
+    idle.expect_end();
     assert_eq!(worker.exit_code(), 0);
 }
 
