@@ -104,11 +104,13 @@ impl From<Framing> for BodyDecoder {
 
 impl BodyDecoder {
     /// Whether the body has ended.
+    #[inline]
     pub fn is_done(&self) -> bool {
-        *self == Self::Done
+        matches!(self, Self::Done)
     }
 
     /// Whether the end of the connection is a proper end of this body.
+    #[inline]
     pub fn may_end_here(&self) -> bool {
         matches!(self, Self::Done | Self::UntilClose)
     }

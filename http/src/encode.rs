@@ -38,18 +38,31 @@ impl<'a> Output<'a> {
     }
 
     /// Writes `part`.
+    #[inline]
     pub fn push(&mut self, part: &[u8]) -> Result<(), Full> {
-        let end = self.filled + part.len();
-        self.bytes.get_mut(self.filled..end).ok_or(Full)?.copy_from_slice(part);
-        self.filled = end;
+        self.take(part.len())?.copy_from_slice(part);
         Ok(())
     }
 
     fn field(&mut self, name: &[u8], value: &[u8]) -> Result<(), Full> {
-        self.push(name)?;
-        self.push(b": ")?;
-        self.push(value)?;
-        self.push(b"\r\n")
+        let line = self.take(name.len() + value.len() + 4)?;
+        let (to_name, line) = line.split_at_mut(name.len());
+        let (colon, line) = line.split_at_mut(2);
+        let (to_value, line_end) = line.split_at_mut(value.len());
+        to_name.copy_from_slice(name);
+        colon.copy_from_slice(b": ");
+        to_value.copy_from_slice(value);
+        line_end.copy_from_slice(b"\r\n");
+        Ok(())
+    }
+
+    /// Room for that many bytes, which the caller fills.
+    #[inline]
+    fn take(&mut self, count: usize) -> Result<&mut [u8], Full> {
+        let end = self.filled + count;
+        let room = self.bytes.get_mut(self.filled..end).ok_or(Full)?;
+        self.filled = end;
+        Ok(room)
     }
 
     fn number(&mut self, number: u64) -> Result<(), Full> {
@@ -74,6 +87,18 @@ impl<'a> Output<'a> {
         Ok(())
     }
 
+    fn address(&mut self, address: IpAddr) -> Result<(), Full> {
+        let IpAddr::V4(address) = address.to_canonical() else { return self.formatted(address) };
+        // By hand: formatting by the library costs more than the rest of the head together.
+        let [first, rest @ ..] = address.octets();
+        self.number(u64::from(first))?;
+        for octet in rest {
+            self.push(b".")?;
+            self.number(u64::from(octet))?;
+        }
+        Ok(())
+    }
+
     fn content_length(&mut self, length: u64) -> Result<(), Full> {
         self.push(b"Content-Length: ")?;
         self.number(length)?;
@@ -81,14 +106,14 @@ impl<'a> Output<'a> {
     }
 }
 
-/// The text of a `Date` field, formatted once a second rather than once a response.
+/// The line of a `Date` field, formatted once a second rather than once a response.
 #[derive(Clone, Debug)]
 pub struct Date(Vec<u8>);
 
 impl Date {
-    /// The text for `now`, which the caller read from its clock.
+    /// The line for `now`, which the caller read from its clock.
     pub fn at(now: SystemTime) -> Self {
-        Date(httpdate::fmt_http_date(now).into_bytes())
+        Date(format!("Date: {}\r\n", httpdate::fmt_http_date(now)).into_bytes())
     }
 }
 
@@ -214,7 +239,7 @@ pub fn relayed_response(
         return out.push(b"\r\n");
     }
     if !has_date {
-        out.field(b"Date", &date.0)?;
+        out.push(&date.0)?;
     }
     // Without a body the length is what `GET` would have had, as far as the origin said it.
     let length = match (frame.framing, head.status) {
@@ -252,7 +277,7 @@ pub fn reply(
     date: &Date,
 ) -> Result<(), Full> {
     push_status_line(out, reply.status, reason(reply.status).as_bytes())?;
-    out.field(b"Date", &date.0)?;
+    out.push(&date.0)?;
     for &(name, value) in reply.fields {
         let known = Known::of(name);
         if !known.is_generated() && known != Known::Date {
@@ -324,7 +349,7 @@ fn push_forwarded_for(
             out.push(b", ")?;
         }
     }
-    out.formatted(client.to_canonical())?;
+    out.address(client)?;
     out.push(b"\r\n")
 }
 
@@ -336,6 +361,10 @@ fn push_via(out: &mut Output<'_>, received: Version) -> Result<(), Full> {
 }
 
 fn push_status_line(out: &mut Output<'_>, status: u16, reason: &[u8]) -> Result<(), Full> {
+    if (status, reason) == (200, b"OK") {
+        // What nearly every response has.
+        return out.push(b"HTTP/1.1 200 OK\r\n");
+    }
     out.push(b"HTTP/1.1 ")?;
     out.number(u64::from(status))?;
     out.push(b" ")?;

@@ -25,11 +25,13 @@ impl Span {
     }
 
     /// The bytes, given the buffer that the head was parsed from.
+    #[inline]
     pub fn of(self, bytes: &[u8]) -> &[u8] {
         &bytes[self.start as usize..self.end as usize]
     }
 
     /// Whether there is nothing in it.
+    #[inline]
     pub fn is_empty(self) -> bool {
         self.start == self.end
     }
@@ -76,20 +78,22 @@ impl Known {
     /// Classifies a field name.
     pub fn of(name: &[u8]) -> Self {
         let is = |known: &str| name.eq_ignore_ascii_case(known.as_bytes());
-        // By length first: most names are none of these, and a length is one comparison.
-        match name.len() {
-            2 if is("te") => Self::HopByHop,
-            4 if is("host") => Self::Host,
-            4 if is("date") => Self::Date,
-            6 if is("expect") => Self::Expect,
-            7 if is("upgrade") || is("trailer") => Self::HopByHop,
-            10 if is("connection") => Self::Connection,
-            10 if is("keep-alive") => Self::HopByHop,
-            14 if is("content-length") => Self::ContentLength,
-            15 if is("x-forwarded-for") => Self::XForwardedFor,
-            16 if is("proxy-connection") => Self::HopByHop,
-            17 if is("transfer-encoding") => Self::TransferEncoding,
-            17 if is("x-forwarded-proto") => Self::XForwardedProto,
+        let Some(first) = name.first() else { return Self::Other };
+        // By length and first letter first: most names are none of these, and are done with here.
+        match (name.len(), first.to_ascii_lowercase()) {
+            (2, b't') if is("te") => Self::HopByHop,
+            (4, b'h') if is("host") => Self::Host,
+            (4, b'd') if is("date") => Self::Date,
+            (6, b'e') if is("expect") => Self::Expect,
+            (7, b'u') if is("upgrade") => Self::HopByHop,
+            (7, b't') if is("trailer") => Self::HopByHop,
+            (10, b'c') if is("connection") => Self::Connection,
+            (10, b'k') if is("keep-alive") => Self::HopByHop,
+            (14, b'c') if is("content-length") => Self::ContentLength,
+            (15, b'x') if is("x-forwarded-for") => Self::XForwardedFor,
+            (16, b'p') if is("proxy-connection") => Self::HopByHop,
+            (17, b't') if is("transfer-encoding") => Self::TransferEncoding,
+            (17, b'x') if is("x-forwarded-proto") => Self::XForwardedProto,
             _ => Self::Other,
         }
     }
@@ -105,7 +109,13 @@ impl Known {
 
 /// Whether `byte` may stand in a token (RFC 9110, section 5.6.2).
 pub fn is_token_byte(byte: u8) -> bool {
-    byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte)
+    // A match, not a search in a string: it becomes a test of one bit.
+    matches!(
+        byte,
+        b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9'
+            | b'!' | b'#' | b'$' | b'%' | b'&' | b'\'' | b'*' | b'+' | b'-' | b'.' | b'^' | b'_'
+            | b'`' | b'|' | b'~'
+    )
 }
 
 /// Whether `byte` may stand in a field value, quoted or not (RFC 9110, section 5.5).
@@ -128,11 +138,12 @@ pub fn list(value: &[u8]) -> impl Iterator<Item = &[u8]> {
 
 /// A decimal number without sign or blanks, as `Content-Length` has it.
 pub fn decimal(value: &[u8]) -> Option<u64> {
-    if value.is_empty() || !value.iter().all(u8::is_ascii_digit) {
-        return None;
+    let mut number: u64 = 0;
+    for byte in value {
+        let digit = byte.is_ascii_digit().then(|| byte - b'0')?;
+        number = number.checked_mul(10)?.checked_add(u64::from(digit))?;
     }
-    // Only digits, so it is ASCII; what remains to fail is the range.
-    std::str::from_utf8(value).ok()?.parse().ok()
+    (!value.is_empty()).then_some(number)
 }
 
 #[cfg(test)]

@@ -71,8 +71,8 @@ impl RequestHead {
         limits: &Limits,
     ) -> Result<Option<usize>, RequestError> {
         let end = scan.advance(bytes).map_err(|_| RequestError::LineEnd)?;
-        check_begun(bytes, scan, limits)?;
-        let Some(end) = end else {
+        let line = check_begun(bytes, scan, limits)?;
+        let (Some(end), Some(line)) = (end, line) else {
             return match bytes.len() >= limits.head_bytes_max {
                 true => Err(RequestError::HeadTooLarge),
                 false => Ok(None),
@@ -81,7 +81,7 @@ impl RequestHead {
         if end > limits.head_bytes_max {
             return Err(RequestError::HeadTooLarge);
         }
-        self.tokenise(&bytes[..end], scan, limits)?;
+        self.tokenise(&bytes[..end], &line, scan, limits)?;
         self.interpret_target(bytes)?;
         self.interpret_fields(bytes)?;
         Ok(Some(end))
@@ -100,9 +100,13 @@ impl RequestHead {
         )
     }
 
-    fn tokenise(&mut self, head: &[u8], scan: &Scan, limits: &Limits) -> Result<(), RequestError> {
-        let line_end = scan.first_line_end().expect("a head that has ended has a first line");
-        let line = request_line(&head[scan.begin()..line_end - 2])?;
+    fn tokenise(
+        &mut self,
+        head: &[u8],
+        line: &RequestLine<'_>,
+        scan: &Scan,
+        limits: &Limits,
+    ) -> Result<(), RequestError> {
         self.method = Span::locate(head, line.method);
         self.target = Span::locate(head, line.target);
         self.version = line.version;
@@ -118,7 +122,7 @@ impl RequestHead {
             Err(httparse::Error::TooManyHeaders) => Err(RequestError::FieldsTooMany),
             Err(httparse::Error::Version) => {
                 let mut slots = [httparse::EMPTY_HEADER; FIELDS_MAX];
-                match httparse::parse_headers(&head[line_end..], &mut slots) {
+                match httparse::parse_headers(&head[line.end..], &mut slots) {
                     Ok(httparse::Status::Complete((_, parsed))) => self.keep(head, parsed, limits),
                     Err(httparse::Error::TooManyHeaders) => Err(RequestError::FieldsTooMany),
                     _ => Err(RequestError::Field),
@@ -252,11 +256,18 @@ struct RequestLine<'a> {
     method: &'a [u8],
     target: &'a [u8],
     version: Version,
+    /// Where it ends, past its CR LF.
+    end: usize,
 }
 
 /// What can be said before the head is whole: a first byte that begins no method, a line that is too
 /// long, a line that is wrong. So a TLS hello or an HTTP/2 preface need not run into the timeout.
-fn check_begun(bytes: &[u8], scan: &Scan, limits: &Limits) -> Result<(), RequestError> {
+/// Gives the line, once it is whole.
+fn check_begun<'a>(
+    bytes: &'a [u8],
+    scan: &Scan,
+    limits: &Limits,
+) -> Result<Option<RequestLine<'a>>, RequestError> {
     let begun = &bytes[scan.begin()..];
     let starts_well =
         begun.first().is_none_or(|&byte| fields::is_token_byte(byte) || byte == b'\r');
@@ -268,13 +279,14 @@ fn check_begun(bytes: &[u8], scan: &Scan, limits: &Limits) -> Result<(), Request
         return Err(RequestError::TargetTooLong);
     }
     match scan.first_line_end() {
-        Some(end) => request_line(&bytes[scan.begin()..end - 2]).map(|_| ()),
-        None => Ok(()),
+        Some(end) => request_line(bytes, scan.begin(), end).map(Some),
+        None => Ok(None),
     }
 }
 
-fn request_line(line: &[u8]) -> Result<RequestLine<'_>, RequestError> {
-    let mut parts = line.split(|&byte| byte == b' ');
+/// Takes apart the line that begins and ends, past its CR LF, at these places.
+fn request_line(bytes: &[u8], begin: usize, end: usize) -> Result<RequestLine<'_>, RequestError> {
+    let mut parts = bytes[begin..end - 2].split(|&byte| byte == b' ');
     let (Some(method), Some(target), Some(version), None) =
         (parts.next(), parts.next(), parts.next(), parts.next())
     else {
@@ -294,5 +306,5 @@ fn request_line(line: &[u8]) -> Result<RequestLine<'_>, RequestError> {
         }
         _ => return Err(RequestError::RequestLine),
     };
-    Ok(RequestLine { method, target, version })
+    Ok(RequestLine { method, target, version, end })
 }

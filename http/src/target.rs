@@ -51,7 +51,6 @@ pub(crate) fn is_host(host: &[u8]) -> bool {
         },
         _ => {
             let end = host.iter().position(|&byte| byte == b':').unwrap_or(host.len());
-            let is_name_byte = |byte: &u8| byte.is_ascii_alphanumeric() || b"-._~".contains(byte);
             if end == 0 || end > HOST_BYTES_MAX || !host[..end].iter().all(is_name_byte) {
                 return false;
             }
@@ -67,6 +66,10 @@ pub(crate) fn is_host(host: &[u8]) -> bool {
     }
 }
 
+fn is_name_byte(byte: &u8) -> bool {
+    matches!(byte, b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~')
+}
+
 fn is_ipv6(text: &[u8]) -> bool {
     std::str::from_utf8(text).is_ok_and(|text| text.parse::<std::net::Ipv6Addr>().is_ok())
 }
@@ -75,7 +78,7 @@ fn is_ipv6(text: &[u8]) -> bool {
 ///
 /// `{ } | \ ^` and the backtick are no URI characters either, but browsers send them as they are.
 fn is_target_byte(byte: u8) -> bool {
-    (0x21..=0x7e).contains(&byte) && !b"\"<>#".contains(&byte)
+    matches!(byte, 0x21..=0x7e) && !matches!(byte, b'"' | b'<' | b'>' | b'#')
 }
 
 fn strip_scheme(target: &[u8]) -> Option<&[u8]> {
