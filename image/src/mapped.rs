@@ -4,6 +4,7 @@
 //! nobody writes are shared through the page cache all the same, so a worker costs a few pages.
 
 use std::ffi::{CStr, c_char, c_int, c_void};
+use std::mem::ManuallyDrop;
 use std::num::NonZeroUsize;
 use std::ops::Range;
 
@@ -86,6 +87,15 @@ mod ffi {
             text: *mut c_char,
             size: usize,
         ) -> bool;
+        pub(super) fn kiln_initialise_program(
+            table: *const *const c_void,
+            count: usize,
+            argc: c_int,
+            argv: *const *const c_char,
+            environment: *const *const c_char,
+        );
+        pub(super) fn kiln_finalise_at_exit(table: *const *const c_void, count: usize);
+        pub(super) fn kiln_finish_at_exit();
         pub(super) fn kiln_call_hook(
             hook: *const c_void,
             action: *mut c_void,
@@ -117,14 +127,40 @@ impl Mapped {
     /// Maps the image at its slot, makes its exceptions known and runs its initialisers with what
     /// `main` would get.
     pub fn new(image: Sealed, arguments: Arguments) -> Result<Self, MapError> {
-        map_segments(&image)?;
-        let debugged = Debugged::register(&image)?;
-        let mapped = Self { image, _debugged: debugged };
-        mapped.register_frames();
+        let mapped = Self::prepare(image)?;
         let initialisers = mapped.image.manifest.initialisers.clone();
         for table in initialisers {
             mapped.run_table(table, arguments)?;
         }
+        Ok(mapped)
+    }
+
+    /// The same for a program: an exception that leaves an initialiser ends the process, and `exit`
+    /// runs its finalisers, and then nothing that this process registered before.
+    pub fn program(image: Sealed, arguments: Arguments) -> Result<ManuallyDrop<Self>, MapError> {
+        let mapped = ManuallyDrop::new(Self::prepare(image)?);
+        let manifest = &mapped.image.manifest;
+        let (argc, argv, environment) = arguments;
+        // SAFETY: the tables were checked to be aligned and mapped, and stay so until the process
+        // ends; their words are functions that the linker put there, or null.
+        unsafe {
+            ffi::kiln_finish_at_exit();
+            for table in &manifest.finalisers {
+                ffi::kiln_finalise_at_exit(functions(table), function_count(table));
+            }
+            for table in &manifest.initialisers {
+                let (first, count) = (functions(table), function_count(table));
+                ffi::kiln_initialise_program(first, count, argc, argv, environment);
+            }
+        }
+        Ok(mapped)
+    }
+
+    fn prepare(image: Sealed) -> Result<Self, MapError> {
+        map_segments(&image)?;
+        let debugged = Debugged::register(&image)?;
+        let mapped = Self { image, _debugged: debugged };
+        mapped.register_frames();
         Ok(mapped)
     }
 
@@ -159,14 +195,13 @@ impl Mapped {
 
     fn run_table(&self, table: Range<u64>, arguments: Arguments) -> Result<(), MapError> {
         let mut text = [0u8; DESCRIPTION_BYTES];
-        let count = (table.end - table.start) as usize / size_of::<u64>();
+        let (first, count) = (functions(&table), function_count(&table));
         let (argc, argv, environment) = arguments;
         // SAFETY: the table was checked to be aligned and mapped; its words are functions that the
         // linker put there, or null. Exceptions end in the callee.
         let returned = unsafe {
             let (text, size) = (text.as_mut_ptr().cast(), text.len());
-            let table = table.start as *const *const c_void;
-            ffi::kiln_run_functions(table, count, argc, argv, environment, text, size)
+            ffi::kiln_run_functions(first, count, argc, argv, environment, text, size)
         };
         if returned { Ok(()) } else { Err(MapError::Initialiser(description(&text))) }
     }
@@ -200,6 +235,14 @@ impl Mapped {
     }
 }
 
+fn functions(table: &Range<u64>) -> *const *const c_void {
+    table.start as *const *const c_void
+}
+
+fn function_count(table: &Range<u64>) -> usize {
+    (table.end - table.start) as usize / size_of::<u64>()
+}
+
 fn description(text: &[u8]) -> String {
     CStr::from_bytes_until_nul(text).unwrap_or_default().to_string_lossy().into_owned()
 }
@@ -212,8 +255,11 @@ impl Drop for Mapped {
         // SAFETY: the image is still mapped, and what it registered is its own code.
         unsafe { ffi::kiln_run_destructors(start, end) };
         let finalisers = std::mem::take(&mut self.image.manifest.finalisers);
-        for table in finalisers.into_iter().rev() {
-            if let Err(error) = self.run_table(table, NO_ARGUMENTS) {
+        // Last first, within a table as well.
+        let entries = finalisers.iter().flat_map(|table| table.clone().step_by(size_of::<u64>()));
+        for entry in entries.collect::<Vec<_>>().into_iter().rev() {
+            let one = entry..entry + size_of::<u64>() as u64;
+            if let Err(error) = self.run_table(one, NO_ARGUMENTS) {
                 // Nothing more can be done for it: it goes away either way.
                 eprintln!("kiln: while an image was retired: {error}");
             }

@@ -1,5 +1,5 @@
-// What an image needs of a C++ runtime beside libstdc++: guarded entry, and static and thread-local
-// objects whose life is their image's and not the process's.
+// What an image needs of a C++ runtime beside libstdc++: guarded entry, static and thread-local objects
+// whose life is their image's and not the process's, and operators that a program may replace.
 
 #include <cstddef>
 #include <cstdint>
@@ -12,6 +12,7 @@
 #include <new>
 #include <pthread.h>
 #include <typeinfo>
+#include <unistd.h>
 #include <vector>
 
 namespace {
@@ -151,7 +152,102 @@ struct DebuggedFiles {
   DebuggedFile *first;
 };
 
+// A program's operators new and delete, null where it has none. The host's forward to them, because
+// libstdc++ is the host's: a string that it makes may be freed by the program.
+struct Operators {
+  void *(*new_object)(size_t);
+  void *(*new_object_aligned)(size_t, std::align_val_t);
+  void *(*new_array)(size_t);
+  void *(*new_array_aligned)(size_t, std::align_val_t);
+  void (*delete_object)(void *);
+  void (*delete_object_sized)(void *, size_t);
+  void (*delete_object_aligned)(void *, std::align_val_t);
+  void (*delete_object_sized_aligned)(void *, size_t, std::align_val_t);
+  void (*delete_array)(void *);
+  void (*delete_array_sized)(void *, size_t);
+  void (*delete_array_aligned)(void *, std::align_val_t);
+  void (*delete_array_sized_aligned)(void *, size_t, std::align_val_t);
+};
+Operators replaced;
+
+// Memory as operator new gives it; `align` is 0 for the alignment that everything has.
+void *allocate(size_t size, size_t align) {
+  if (size == 0) size = 1;
+  for (;;) {
+    void *place = align == 0 ? std::malloc(size)
+                             : std::aligned_alloc(align, (size + align - 1) & ~(align - 1));
+    if (place != nullptr) return place;
+    std::new_handler handler = std::get_new_handler();
+    if (handler == nullptr) throw std::bad_alloc();
+    handler();
+  }
+}
+
+// A program's finalisers (.fini_array), which run after all that it registered for its exit.
+struct Finalisers {
+  void (*const *table)();
+  size_t count;
+};
+std::vector<Finalisers> finalisers;
+
+// Ends a program's process. What the host has registered for its own exit is not run: it would free
+// with the program's operators what they have not made.
+void finish(int status, void *) noexcept {
+  for (size_t i = finalisers.size(); i-- > 0;)
+    for (size_t k = finalisers[i].count; k-- > 0;)
+      if (finalisers[i].table[k] != nullptr) finalisers[i].table[k]();
+  std::fflush(nullptr);
+  _exit(status);
+}
+
 }  // namespace
+
+void *operator new(size_t size) {
+  return replaced.new_object ? replaced.new_object(size) : allocate(size, 0);
+}
+void *operator new(size_t size, std::align_val_t align) {
+  if (replaced.new_object_aligned) return replaced.new_object_aligned(size, align);
+  return allocate(size, static_cast<size_t>(align));
+}
+void *operator new[](size_t size) {
+  return replaced.new_array ? replaced.new_array(size) : operator new(size);
+}
+void *operator new[](size_t size, std::align_val_t align) {
+  if (replaced.new_array_aligned) return replaced.new_array_aligned(size, align);
+  return operator new(size, align);
+}
+void operator delete(void *place) noexcept {
+  replaced.delete_object ? replaced.delete_object(place) : std::free(place);
+}
+void operator delete(void *place, size_t size) noexcept {
+  if (replaced.delete_object_sized) return replaced.delete_object_sized(place, size);
+  operator delete(place);
+}
+void operator delete(void *place, std::align_val_t align) noexcept {
+  if (replaced.delete_object_aligned) return replaced.delete_object_aligned(place, align);
+  std::free(place);
+}
+void operator delete(void *place, size_t size, std::align_val_t align) noexcept {
+  if (replaced.delete_object_sized_aligned)
+    return replaced.delete_object_sized_aligned(place, size, align);
+  operator delete(place, align);
+}
+void operator delete[](void *place) noexcept {
+  replaced.delete_array ? replaced.delete_array(place) : operator delete(place);
+}
+void operator delete[](void *place, size_t size) noexcept {
+  if (replaced.delete_array_sized) return replaced.delete_array_sized(place, size);
+  operator delete[](place);
+}
+void operator delete[](void *place, std::align_val_t align) noexcept {
+  if (replaced.delete_array_aligned) return replaced.delete_array_aligned(place, align);
+  operator delete(place, align);
+}
+void operator delete[](void *place, size_t size, std::align_val_t align) noexcept {
+  if (replaced.delete_array_sized_aligned)
+    return replaced.delete_array_sized_aligned(place, size, align);
+  operator delete[](place, align);
+}
 
 // libstdc++'s only two thread-locals. An image refers to them through these control blocks.
 namespace std {
@@ -202,6 +298,17 @@ void *kiln_emutls_get_address(Control *control) {
   return value;
 }
 
+// A program tells its operators before it runs any other code.
+void kiln_replace_operators(const Operators *own) { replaced = *own; }
+
+// Has a table of finalisers run at the end of the process; tables run last first.
+void kiln_finalise_at_exit(void (*const *table)(), size_t count) {
+  finalisers.push_back({table, count});
+}
+
+// To be called before a program registers anything: what is registered first runs last.
+void kiln_finish_at_exit() { on_exit(finish, nullptr); }
+
 int kiln_cxa_atexit(void (*function)(void *), void *argument, void *handle) {
   return add(static_destructors, function, argument, handle);
 }
@@ -240,7 +347,7 @@ void kiln_forget_image(uintptr_t start, uintptr_t end) {
   }
 }
 
-// The following three enter an image. Unwinding must not reach Rust, so what is thrown ends here:
+// The following enter an image. Unwinding must not reach Rust, so what is thrown ends here:
 // false says that an exception came out, which `text` then describes.
 
 // Runs a table of initialisers or finalisers; null entries are none.
@@ -270,6 +377,13 @@ bool kiln_call_hook(void *(*hook)(void *, void *), void *action, void *request, 
     describe(nullptr, text, size);
   }
   return false;
+}
+
+// Runs a table of a program's initialisers; an exception that leaves one ends the process.
+void kiln_initialise_program(void (*const *table)(int, char **, char **), size_t count, int argc,
+                             char **argv, char **environment) noexcept {
+  for (size_t i = 0; i < count; i++)
+    if (table[i] != nullptr) table[i](argc, argv, environment);
 }
 
 // Calls a program's main; an exception that leaves it ends the process, as C++ has it.

@@ -14,12 +14,14 @@ mod ffi {
             image: *mut c_void,
         ) -> i32;
         pub(super) fn kiln_atexit(f: *mut c_void) -> i32;
+        pub(super) fn kiln_replace_operators(own: *const c_void);
         pub(super) static kiln_once_callable: c_void;
         pub(super) static kiln_once_call: c_void;
     }
 }
 
-/// For a program: its thread-locals live in the image; all else is the process's.
+/// For a program: its thread-locals live in the image, and the C++ library uses its operators; all
+/// else is the process's.
 #[allow(unsafe_code)]
 pub fn program_bindings() -> Vec<(&'static str, u64)> {
     let (callable, call) = (&raw const ffi::kiln_once_callable, &raw const ffi::kiln_once_call);
@@ -27,6 +29,7 @@ pub fn program_bindings() -> Vec<(&'static str, u64)> {
         ("__emutls_get_address", ffi::kiln_emutls_get_address as *const () as u64),
         ("__emutls_v._ZSt15__once_callable", callable as u64),
         ("__emutls_v._ZSt11__once_call", call as u64),
+        ("kiln_replace_operators", ffi::kiln_replace_operators as *const () as u64),
     ]
 }
 

@@ -15,7 +15,10 @@ use object::{Object, ObjectSymbol, SymbolKind};
 use crate::toolchain::{Toolchain, gcc_file};
 
 /// What each library defines.
-pub(crate) struct Libraries(BTreeMap<&'static str, BTreeSet<String>>);
+pub(crate) struct Libraries(BTreeMap<&'static str, Names>);
+
+/// Names, each with the version that a shared library gives it.
+type Names = BTreeMap<String, Option<String>>;
 
 impl Libraries {
     /// Reads the machine's libraries.
@@ -24,7 +27,8 @@ impl Libraries {
             ("libstdc++", archive("libstdc++.a")),
             ("libgcc", archive("libgcc.a")),
             ("libgcc_s", shared("libgcc_s.so.1")),
-            ("libc", &shared("libc.so.6") | &archive("libc_nonshared.a")),
+            ("libatomic", archive("libatomic.a")),
+            ("libc", archive("libc_nonshared.a").into_iter().chain(shared("libc.so.6")).collect()),
             ("libm", shared("libm.so.6")),
         ]))
     }
@@ -35,7 +39,7 @@ pub(crate) fn write_table(libraries: &Libraries, pch: &Path, set: &str, out: &Pa
     let list = pch.join(format!("{set}.symbols"));
     let text =
         fs::read_to_string(&list).unwrap_or_else(|error| panic!("{}: {error}", list.display()));
-    let (mut names, mut own) = (BTreeSet::new(), BTreeSet::new());
+    let (mut names, mut own) = (Names::new(), BTreeSet::new());
     let mut unknown = String::new();
     for (number, line) in text.lines().enumerate() {
         if line.is_empty() || line.starts_with(['#', '[']) {
@@ -51,26 +55,36 @@ pub(crate) fn write_table(libraries: &Libraries, pch: &Path, set: &str, out: &Pa
         let defined =
             libraries.0.get(library).unwrap_or_else(|| panic!("{place}: no library {library}"));
         for pattern in patterns.split_whitespace() {
-            let matching: Vec<_> = defined.iter().filter(|name| matches(pattern, name)).collect();
-            if matching.is_empty() {
+            let mut matching =
+                defined.iter().filter(|(name, _)| matches(pattern, name)).peekable();
+            if matching.peek().is_none() {
                 unknown += &format!("\n{place}: {library} has no symbol {pattern}");
             }
-            names.extend(matching.into_iter().cloned());
+            names.extend(matching.map(|(name, version)| (name.clone(), version.clone())));
         }
     }
     assert!(unknown.is_empty(), "{unknown}");
-    names.retain(|name| !own.contains(name));
+    names.retain(|name, _| !own.contains(name));
 
     let mut assembly = format!(
         "    .section .data.rel.ro.kiln_{set},\"aw\"\n    .balign 8\n    .globl kiln_table_{set}\nkiln_table_{set}:\n"
     );
-    for name in &names {
-        writeln!(assembly, "    .quad \"{name}\"").expect("a string is writable");
+    for (number, (name, version)) in names.iter().enumerate() {
+        let written = match version {
+            // With its version it is the library's: Rust has a few of libm's functions of its own,
+            // hidden in the binary, which set no errno and round otherwise.
+            Some(version) => {
+                let alias = format!("kiln_{set}_{number}");
+                writeln!(assembly, "    .symver {alias}, {name}@{version}\n    .quad {alias}")
+            }
+            None => writeln!(assembly, "    .quad \"{name}\""),
+        };
+        written.expect("a string is writable");
     }
     assembly += "    .section .note.GNU-stack,\"\",@progbits\n";
-    let join =
-        |set: &BTreeSet<String>| set.iter().map(|name| format!("{name}\n")).collect::<String>();
-    for (suffix, content) in [("names", join(&names)), ("own", join(&own)), ("s", assembly)] {
+    let names: String = names.keys().map(|name| format!("{name}\n")).collect();
+    let own: String = own.iter().map(|name| format!("{name}\n")).collect();
+    for (suffix, content) in [("names", names), ("own", own), ("s", assembly)] {
         fs::write(out.join(format!("{set}.{suffix}")), content).expect("OUT_DIR is writable");
     }
 }
@@ -96,21 +110,21 @@ fn linkable<'a>(symbol: &impl ObjectSymbol<'a>) -> bool {
         && !matches!(symbol.kind(), SymbolKind::Tls | SymbolKind::File | SymbolKind::Section)
 }
 
-fn archive(name: &str) -> BTreeSet<String> {
+fn archive(name: &str) -> Names {
     let data = fs::read(gcc_file(name)).unwrap_or_else(|error| panic!("{name}: {error}"));
     let archive = ArchiveFile::parse(&*data).expect("it is an archive");
-    let mut names = BTreeSet::new();
+    let mut names = Names::new();
     for member in archive.members() {
         let content = member.expect("it is whole").data(&*data).expect("it is whole");
         let Ok(file) = object::File::parse(content) else { continue };
         let defined = file.symbols().filter(|symbol| linkable(symbol));
-        names.extend(defined.filter_map(|symbol| Some(symbol.name().ok()?.to_owned())));
+        names.extend(defined.filter_map(|symbol| Some((symbol.name().ok()?.to_owned(), None))));
     }
     names
 }
 
 /// Dynamic symbols of the default version.
-fn shared(name: &str) -> BTreeSet<String> {
+fn shared(name: &str) -> Names {
     use object::read::elf::ElfFile64;
     let data = fs::read(gcc_file(name)).unwrap_or_else(|error| panic!("{name}: {error}"));
     let file: ElfFile64<'_> = ElfFile64::parse(&*data).expect("it is a shared library");
@@ -119,13 +133,14 @@ fn shared(name: &str) -> BTreeSet<String> {
         .versions(file.endian(), &*data)
         .expect("its version tables are whole")
         .expect("it has versions");
-    let mut names = BTreeSet::new();
+    let mut names = Names::new();
     for symbol in file.dynamic_symbols().filter(linkable) {
         let index = versions.version_index(file.endian(), symbol.index());
         let version = versions.version(index.into()).ok().flatten();
-        let private = version.is_some_and(|version| version.name() == b"GLIBC_PRIVATE");
-        if !index.is_hidden() && !private {
-            names.insert(symbol.name().expect("names are text").to_owned());
+        let version =
+            version.map(|version| String::from_utf8_lossy(version.name()).into_owned());
+        if !index.is_hidden() && version.as_deref() != Some("GLIBC_PRIVATE") {
+            names.insert(symbol.name().expect("names are text").to_owned(), version);
         }
     }
     names

@@ -109,12 +109,13 @@ impl Toolchain {
         for library in CLANG_LIBRARIES {
             println!("cargo::rustc-link-lib=static:-bundle={library}");
         }
-        for library in ["libstdc++.a", "libgcc.a"] {
+        // libstdc++ comes with the crate `image`, behind that crate's own operators new and delete.
+        for library in ["libgcc.a", "libatomic.a"] {
             let folder = gcc_file(library).parent().expect("it is a file").to_owned();
             println!("cargo::rustc-link-search=native={}", folder.display());
         }
-        println!("cargo::rustc-link-lib=static:-bundle=stdc++");
         println!("cargo::rustc-link-lib=static:-bundle=gcc");
+        println!("cargo::rustc-link-lib=static:-bundle=atomic");
     }
 }
 

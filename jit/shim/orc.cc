@@ -12,6 +12,7 @@
 #include <llvm/ExecutionEngine/Orc/MapperJITLinkMemoryManager.h>
 #include <llvm/ExecutionEngine/Orc/MemoryMapper.h>
 #include <llvm/ExecutionEngine/Orc/ObjectLinkingLayer.h>
+#include <llvm/ADT/StringExtras.h>
 #include <llvm/IR/Module.h>
 #include <llvm/MC/TargetRegistry.h>
 #include <llvm/Support/TargetSelect.h>
@@ -59,10 +60,10 @@ class SlotMapper final : public MemoryMapper {
 public:
   explicit SlotMapper(const kshim_target &target) : target(target) {}
 
-  unsigned getPageSize() override { return 4096; }
+  unsigned getPageSize() override { return target.page_size; }
 
   void reserve(size_t bytes, OnReservedFunction reserved) override {
-    size_t start = alignTo(used, getPageSize());
+    size_t start = alignTo(target.base + used, getPageSize()) - target.base;
     if (bytes > target.size || start > target.size - bytes)
       return reserved(make_error<StringError>(
           "the linked code needs more than the " + Twine(target.size >> 20) + " MiB of a slot",
@@ -114,14 +115,26 @@ public:
   void notifyTransferringResources(JITDylib &, ResourceKey, ResourceKey) override {}
 
 private:
+  // A section whose name is an identifier is a table that is gathered from wherever its parts stand,
+  // and reached through __start_NAME and __stop_NAME.
+  static bool is_gathered(StringRef name) {
+    return !name.empty() && !isDigit(name.front()) &&
+           all_of(name, [](char c) { return isAlnum(c) || c == '_'; });
+  }
+
   static Error keep(jitlink::LinkGraph &graph) {
     for (auto &section : graph.sections()) {
       bool wanted = section.getMemLifetime() == MemLifetime::NoAlloc ||
                     section.getName().starts_with(".init_array") ||
-                    section.getName().starts_with(".fini_array");
+                    section.getName().starts_with(".fini_array") || is_gathered(section.getName());
       if (!wanted) continue;
-      for (auto *block : section.blocks())
+      for (auto *block : section.blocks()) {
         graph.addAnonymousSymbol(*block, 0, block->getSize(), false, /*IsLive=*/true);
+        // The parts of a table stay in the order of the object file: layout goes by address, and
+        // before it every block is at its section's, zero.
+        if (is_gathered(section.getName()) && !block->isZeroFill())
+          block->setAddress(ExecutorAddr::fromPtr(block->getContent().data()));
+      }
     }
     return Error::success();
   }
@@ -200,7 +213,7 @@ bool kshim_link(kshim_bytes object, const kshim_symbol *symbols, size_t symbols_
               const Triple &) -> Expected<std::unique_ptr<ObjectLayer>> {
             auto layer = std::make_unique<ObjectLinkingLayer>(
                 session, std::make_unique<MapperJITLinkMemoryManager>(
-                             4096, std::make_unique<SlotMapper>(*target)));
+                             target->page_size, std::make_unique<SlotMapper>(*target)));
             layer->setAutoClaimResponsibilityForObjectSymbols(true);
             layer->addPlugin(std::make_shared<Recorder>(*target));
             return layer;

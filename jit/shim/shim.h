@@ -90,9 +90,10 @@ struct kshim_segment {
 
 // Where an image goes, and who hears of what was put there.
 struct kshim_target {
-  uint64_t base;  // first address that may be used, page-aligned
-  uint64_t size;  // bytes from there
-  char *alias;    // where this process can write what will be at `base`
+  uint64_t base;       // first address that may be used, page-aligned
+  uint64_t size;       // bytes from there
+  uint64_t page_size;  // what segments are aligned to: a page, or more if a section wants more
+  char *alias;         // where this process can write what will be at `base`
   void *context;
   void (*segment)(void *context, const kshim_segment *);
   void (*section)(void *context, const kshim_section *);

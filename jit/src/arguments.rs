@@ -27,7 +27,7 @@ pub(crate) fn common(unit: Unit, search: &[&str], resource: &str) -> Vec<String>
         -discard-value-names -mrelocation-model pic -pic-level 2 -mframe-pointer=all -fmath-errno \
         -ffp-contract=on -fno-rounding-math -mconstructor-aliases -funwind-tables=2 \
         -target-cpu x86-64 -tune-cpu generic -dwarf-version=5 -debugger-tuning=gdb \
-        -fdebug-compilation-dir=/ -O2 -disable-llvm-passes -std=c++20 -fdeprecated-macro \
+        -O2 -disable-llvm-passes -std=c++20 -fdeprecated-macro \
         -fgnuc-version=4.2.1 -fskip-odr-check-in-gmf -fcxx-exceptions -fexceptions -femulated-tls \
         -vectorize-loops -vectorize-slp -ftemplate-depth=900 -fconstexpr-steps=4194304 -nostdsysteminc";
     let mut arguments: Vec<String> = fixed.split_whitespace().map(str::to_owned).collect();

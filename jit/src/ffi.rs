@@ -96,6 +96,7 @@ struct SegmentRecord {
 struct Target {
     base: u64,
     size: u64,
+    page_size: u64,
     alias: *mut u8,
     context: *mut c_void,
     segment: extern "C" fn(*mut c_void, *const SegmentRecord),
@@ -170,11 +171,13 @@ pub(crate) fn generate(module: &Module, cpu: &str, features: &str) -> Result<Vec
     if generated { Ok(object) } else { Err(text(&error)) }
 }
 
-/// Links an object file into the image. What it leaves undefined must be among `symbols`.
+/// Links an object file into the image. What it leaves undefined must be among `symbols`; segments
+/// start at a multiple of `page_bytes`.
 pub(crate) fn link(
     object: &[u8],
     symbols: &[(String, u64)],
     roots: &[&str],
+    page_bytes: u64,
     writer: &mut Writer,
 ) -> Result<(), String> {
     let symbols: Vec<HostSymbol> = symbols
@@ -186,6 +189,7 @@ pub(crate) fn link(
     let target = Target {
         base: writer.base(),
         size: writer.size(),
+        page_size: page_bytes,
         alias: writer.alias().as_mut_ptr(),
         context: ptr::from_mut(writer).cast(),
         segment: on_segment,
@@ -266,8 +270,15 @@ extern "C" fn on_segment(context: *mut c_void, record: *const SegmentRecord) {
 extern "C" fn on_section(context: *mut c_void, record: *const SectionRecord) {
     // SAFETY: as in `on_segment`.
     let (writer, record) = unsafe { (&mut *context.cast::<Writer>(), &*record) };
+    let name = borrow(&record.name);
+    // Of what is not loaded, relocations and the object file's own tables have served their purpose.
+    // The index of names covers only the chain's unit, and GDB would look no further.
+    let kept = name.starts_with(".debug_") && name != ".debug_names";
+    if record.protection == 0 && !kept {
+        return;
+    }
     writer.section(Section {
-        name: borrow(&record.name),
+        name,
         address: record.address,
         size: record.size,
         protection: (record.protection != 0).then(|| protection(record.protection)),

@@ -2,10 +2,10 @@
 //!
 //! Nothing else of the machine exists for a script: `#include "/etc/shadow"` is a file not found.
 
-use std::cell::RefCell;
 use std::collections::HashMap;
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::Mutex;
 
 use crate::arguments::KILN_INCLUDE;
 use crate::ffi::{Files, Status};
@@ -25,7 +25,7 @@ pub(crate) struct ScriptFiles {
     roots: Vec<PathBuf>,
     working_folder: String,
     /// Read once, so that a file that changes under the compiler is one file all the same.
-    contents: RefCell<HashMap<String, Option<&'static [u8]>>>,
+    contents: Mutex<HashMap<String, Option<&'static [u8]>>>,
 }
 
 impl ScriptFiles {
@@ -37,7 +37,7 @@ impl ScriptFiles {
             headers: Headers::open(),
             roots: roots.iter().map(canonical).collect(),
             working_folder: folder.to_string_lossy().into_owned(),
-            contents: RefCell::default(),
+            contents: Mutex::default(),
         }
     }
 
@@ -90,12 +90,8 @@ impl Files for ScriptFiles {
         if let Some(content) = self.headers.read(path) {
             return Some(content);
         }
-        if let Some(known) = self.contents.borrow().get(path) {
-            return *known;
-        }
-        let content = self.read_own(path);
-        self.contents.borrow_mut().insert(path.to_owned(), content);
-        content
+        let mut contents = self.contents.lock().expect("nobody panics while reading a file");
+        *contents.entry(path.to_owned()).or_insert_with(|| self.read_own(path))
     }
 
     fn working_folder(&self) -> &str {

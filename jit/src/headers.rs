@@ -2,8 +2,8 @@
 //!
 //! `build/headers.rs` packs them and says how.
 
-use std::cell::RefCell;
 use std::collections::{HashMap, HashSet};
+use std::sync::OnceLock;
 
 static PACK: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/headers.pack"));
 
@@ -11,10 +11,14 @@ static PACK: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/headers.pack"));
 pub(crate) struct Headers {
     files: HashMap<String, Place>,
     folders: HashSet<String>,
-    /// Packed frames, and unpacked ones once used; those live as long as the process, as Clang
-    /// borrows from them and the compile child does not outlive its one compile.
-    packed: Vec<&'static [u8]>,
-    unpacked: RefCell<Vec<Option<&'static [u8]>>>,
+    /// Unpacked ones live as long as the process: Clang borrows from them, and the compile child
+    /// does not outlive its one compile.
+    frames: Vec<Frame>,
+}
+
+struct Frame {
+    packed: &'static [u8],
+    unpacked: OnceLock<&'static [u8]>,
 }
 
 #[derive(Clone, Copy)]
@@ -33,10 +37,10 @@ impl Headers {
         let index = String::from_utf8(index).expect("paths are text");
         let (lengths, lines) = index.split_once('\n').expect("the first line has the lengths");
 
-        let mut packed = Vec::new();
+        let mut split = Vec::new();
         for length in lengths.split(' ') {
-            let (frame, rest) = frames.split_at(length.parse().expect("a length"));
-            packed.push(frame);
+            let (packed, rest) = frames.split_at(length.parse().expect("a length"));
+            split.push(Frame { packed, unpacked: OnceLock::new() });
             frames = rest;
         }
         let (mut files, mut folders) = (HashMap::new(), HashSet::new());
@@ -54,8 +58,7 @@ impl Headers {
             }
             files.insert(path.to_owned(), place);
         }
-        let unpacked = RefCell::new(vec![None; packed.len()]);
-        Self { files, folders, packed, unpacked }
+        Self { files, folders, frames: split }
     }
 
     /// Size of a header.
@@ -71,9 +74,9 @@ impl Headers {
     /// Content of a header, with a NUL byte behind it.
     pub(crate) fn read(&self, path: &str) -> Option<&'static [u8]> {
         let place = self.files.get(path)?;
-        let frame = *self.unpacked.borrow_mut()[place.frame].get_or_insert_with(|| {
-            let frame = zstd::decode_all(self.packed[place.frame]).expect("the build packed it");
-            Vec::leak(frame)
+        let frame = &self.frames[place.frame];
+        let frame = *frame.unpacked.get_or_init(|| {
+            Vec::leak(zstd::decode_all(frame.packed).expect("the build packed it"))
         });
         Some(&frame[place.offset..place.offset + place.size])
     }

@@ -4,7 +4,11 @@
 //! that two scripts share one variable.
 
 use inkwell::attributes::{Attribute, AttributeLoc};
+use inkwell::builder::Builder;
 use inkwell::context::Context;
+use inkwell::debug_info::{
+    AsDIScope, DIFlags, DIFlagsConstants, DWARFEmissionKind, DWARFSourceLanguage,
+};
 use inkwell::module::Module;
 use inkwell::passes::PassBuilderOptions;
 use inkwell::targets::{
@@ -69,62 +73,103 @@ fn is_hook_by_name(function: &FunctionValue) -> bool {
         && (name.starts_with(ON_REQUEST_ANY.as_bytes()) || name == b"on_request")
 }
 
-/// Builds the function that asks each hook in turn until one decides:
+/// Makes the entry point. One hook is its own; several become a chain that asks each in turn:
 ///
 ///     void kiln_on_request(kiln_action *answer, kiln_request *request) {
 ///         hook_0(answer, request);  if (answer->kind != NEXT) return;
 ///         hook_1(answer, request);  ...
 ///     }
 pub(crate) fn build_chain<'ctx>(context: &'ctx Context, module: &Module<'ctx>, hooks: &[String]) {
+    let find = |hook: &String| module.get_function(hook).expect("take_hook named it");
+    let hooks: Vec<FunctionValue> = hooks.iter().map(find).collect();
+    if let [hook] = hooks[..] {
+        hook.as_global_value().set_name(CHAIN);
+        return;
+    }
     let pointer = context.ptr_type(AddressSpace::default());
     let signature = context.void_type().fn_type(&[pointer.into(), pointer.into()], false);
     let chain = module.add_function(CHAIN, signature, None);
-    let hooks: Vec<FunctionValue> =
-        hooks.iter().map(|hook| module.get_function(hook).expect("take_hook named it")).collect();
     // The answer is returned through memory: the caller wants its address back in a register.
     let returned = Attribute::get_named_enum_kind_id("sret");
     let place = AttributeLoc::Param(0);
-    if let Some(attribute) = hooks.first().and_then(|hook| hook.get_enum_attribute(place, returned))
-    {
+    let attribute = hooks.first().and_then(|hook| hook.get_enum_attribute(place, returned));
+    if let Some(attribute) = attribute {
         chain.add_attribute(place, attribute);
     }
     let frame_pointer = context.create_string_attribute("frame-pointer", "all");
     chain.add_attribute(AttributeLoc::Function, frame_pointer);
 
     let builder = context.create_builder();
+    describe_chain(context, module, chain, &builder);
+    let built = "the builder is positioned";
     let answer = chain.get_nth_param(0).expect("it has two parameters").into_pointer_value();
     let request = chain.get_nth_param(1).expect("it has two parameters");
     let done = context.append_basic_block(chain, "done");
-    let mut block = context.prepend_basic_block(done, "first");
     for hook in hooks {
-        builder.position_at_end(block);
-        let built = "the builder is positioned";
-        builder.build_call(hook, &[answer.into(), request.into()], "").expect(built);
-        let kind = context.i32_type();
-        let found = builder.build_load(kind, answer, "kind").expect(built).into_int_value();
-        let next = kind.const_int(ACTION_NEXT, false);
-        let goes_on =
-            builder.build_int_compare(IntPredicate::EQ, found, next, "next").expect(built);
-        block = context.prepend_basic_block(done, "ask");
-        builder.build_conditional_branch(goes_on, block, done).expect(built);
-    }
-    for end in [block, done] {
-        builder.position_at_end(end);
-        if end == block {
-            builder.build_unconditional_branch(done).expect("the builder is positioned");
-        } else {
-            builder.build_return(None).expect("the builder is positioned");
+        let ask = context.prepend_basic_block(done, "ask");
+        if let Some(before) = ask.get_previous_basic_block() {
+            // What the hook before leaves open, this one decides.
+            builder.position_at_end(before);
+            let kind = context.i32_type();
+            let found = builder.build_load(kind, answer, "kind").expect(built).into_int_value();
+            let next = kind.const_int(ACTION_NEXT, false);
+            let goes_on = builder.build_int_compare(IntPredicate::EQ, found, next, "next");
+            builder.build_conditional_branch(goes_on.expect(built), ask, done).expect(built);
         }
+        builder.position_at_end(ask);
+        builder.build_call(hook, &[answer.into(), request.into()], "").expect(built);
     }
+    builder.build_unconditional_branch(done).expect(built);
+    builder.position_at_end(done);
+    builder.build_return(None).expect(built);
 }
 
-/// Hides all but the entry, and drops what it does not reach.
+/// Gives the chain debug information of its own: what is inlined into a function that has none loses
+/// its lines.
+fn describe_chain<'ctx>(
+    context: &'ctx Context,
+    module: &Module<'ctx>,
+    chain: FunctionValue<'ctx>,
+    builder: &Builder<'ctx>,
+) {
+    let (debug, unit) = module.create_debug_info_builder(
+        true,
+        DWARFSourceLanguage::CPlusPlus14,
+        "<kiln>",
+        "/",
+        "kiln",
+        true,
+        "",
+        0,
+        "",
+        DWARFEmissionKind::Full,
+        0,
+        true,
+        false,
+        "",
+        "",
+    );
+    let file = unit.get_file();
+    let signature = debug.create_subroutine_type(file, None, &[], DIFlags::ZERO);
+    let scope = unit.as_debug_info_scope();
+    let flags = DIFlags::ZERO;
+    let function = debug
+        .create_function(scope, CHAIN, None, file, 0, signature, true, true, 0, flags, true);
+    chain.set_subprogram(function);
+    let scope = function.as_debug_info_scope();
+    builder.set_current_debug_location(debug.create_debug_location(context, 0, 0, scope, None));
+    debug.finalize();
+}
+
+/// Hides all but the entry, and drops what it does not reach. Functions that are chosen for the
+/// machine (`target_clones`, ifuncs) become pointers that a static initialiser sets, as there is no
+/// dynamic loader to ask.
 pub(crate) fn keep_only(
     module: &Module,
     machine: &TargetMachine,
     entry: &str,
 ) -> Result<(), String> {
-    run(module, machine, &format!("internalize<preserve-gv={entry}>,globaldce"))
+    run(module, machine, &format!("internalize<preserve-gv={entry}>,globaldce,lower-ifunc,globaldce"))
 }
 
 /// Runs the optimiser as `clang -O2` does.

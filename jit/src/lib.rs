@@ -9,7 +9,10 @@ mod arguments;
 #[allow(unsafe_code)] // Calls into the shim, and the callbacks that it makes.
 mod ffi;
 mod files;
+mod front_end;
 mod headers;
+#[allow(unsafe_code)] // LLVM's C API for constants, which inkwell does not wrap.
+mod initialisers;
 mod ir;
 #[allow(unsafe_code)] // LLVM's C API for uses and debug locations, which inkwell does not wrap.
 mod place;
@@ -27,16 +30,18 @@ use inkwell::context::Context;
 use inkwell::module::Module;
 use inkwell::targets::TargetMachine;
 use inkwell::values::AsValueRef;
-use object::{Object, ObjectSymbol};
+use object::{Object, ObjectSection, ObjectSymbol};
 
 use arguments::Unit;
 use files::ScriptFiles;
-use ir::{Cpu, HookError};
+use ir::Cpu;
 use place::Place;
 pub use symbols::SymbolTable;
 
 /// Most scripts of one generation.
 const SCRIPTS_MAX: usize = 1024;
+/// The least that protections and mappings work with.
+const PAGE_BYTES: u64 = 4096;
 const SEARCH: &str = env!("KILN_SEARCH");
 const RESOURCE: &str = env!("KILN_RESOURCE");
 
@@ -85,7 +90,7 @@ fn run(job: &Job<'_>, outcome: &mut CompileOutcome) -> Result<(), Refused> {
     let mut steps = Steps::start();
     let files = ScriptFiles::new(&[root]);
     let context = Context::create();
-    let module = front_end(&context, unit, &paths, &files, outcome)?;
+    let module = front_end::run(&context, unit, &paths, &files, outcome)?;
     outcome.steps.front_end_ms = steps.next();
 
     let entry = match unit {
@@ -147,76 +152,6 @@ fn parent(path: &Path) -> PathBuf {
     }
 }
 
-/// Compiles each file and links them into one module.
-fn front_end<'ctx>(
-    context: &'ctx Context,
-    unit: Unit,
-    paths: &[PathBuf],
-    files: &ScriptFiles,
-    outcome: &mut CompileOutcome,
-) -> Result<Module<'ctx>, Refused> {
-    let mut modules = Vec::new();
-    let mut hooks = Vec::new();
-    for (number, path) in paths.iter().enumerate() {
-        let arguments = arguments_for(unit, path, files);
-        let Some(module) = ffi::compile(context, &arguments, files, &mut outcome.diagnostics)
-        else {
-            if !outcome.diagnostics.iter().any(|found| found.severity == Severity::Error) {
-                return Err(outcome.refuse(path, "Clang gave up without saying why"));
-            }
-            continue;
-        };
-        if unit == Unit::Script {
-            match ir::take_hook(&module, number) {
-                Ok(hook) => hooks.push(hook),
-                // A file of helpers needs no hook, if another has one.
-                Err(HookError::Missing) => {}
-                Err(HookError::Signature) => return Err(outcome.refuse(path, WRONG_SIGNATURE)),
-            }
-        }
-        modules.push(module);
-    }
-    if modules.len() < paths.len() {
-        return Err(Refused);
-    }
-    match unit {
-        Unit::Script if hooks.is_empty() => return Err(outcome.refuse(&paths[0], NO_HOOK)),
-        Unit::Program if modules[0].get_function("main").is_none() => {
-            return Err(outcome.refuse(&paths[0], "this program has no main()"));
-        }
-        _ => {}
-    }
-    let mut modules = modules.into_iter();
-    let first = modules.next().expect("there is a script");
-    for (module, path) in modules.zip(&paths[1..]) {
-        first.link_in_module(module).map_err(|error| outcome.refuse(path, error.to_string()))?;
-    }
-    if unit == Unit::Script {
-        ir::build_chain(context, &first, &hooks);
-    }
-    Ok(first)
-}
-
-const NO_HOOK: &str =
-    "this script has no hook: define `kiln::Action on_request(kiln::Request& request)`";
-const WRONG_SIGNATURE: &str = "on_request has other parameters than Kiln calls it with: \
-     it is `kiln::Action on_request(kiln::Request& request)`";
-
-fn arguments_for(unit: Unit, path: &Path, files: &ScriptFiles) -> Vec<String> {
-    use ffi::Files as _;
-    let search: Vec<&str> = SEARCH.split(':').collect();
-    let mut arguments = arguments::common(unit, &search, RESOURCE);
-    arguments.extend(["-emit-llvm-only", "-debug-info-kind=constructor"].map(String::from));
-    arguments.push(format!("-fdebug-compilation-dir={}", files.working_folder()));
-    if unit == Unit::Script {
-        arguments.extend(["-include-pch", files::PCH_PATH, "-fno-validate-pch"].map(String::from));
-    }
-    let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-    arguments.extend(["-main-file-name".into(), name, "-x".into(), "c++".into()]);
-    arguments.push(path.to_string_lossy().into_owned());
-    arguments
-}
-
 /// Optimises for this machine; returns where the script uses symbols that it may not.
 fn optimise(
     context: &Context,
@@ -265,6 +200,8 @@ fn resolve(
         }
         match job.symbols.address(name) {
             Some(address) => found.push((name.to_owned(), address)),
+            // The linker knows where a section of the object begins and ends.
+            None if bounded_section(name).is_some_and(|it| file.section_by_name(it).is_some()) => {}
             // JITLink resolves a weak symbol that does not exist to null.
             None if symbol.is_weak() => {}
             None => {
@@ -274,6 +211,11 @@ fn resolve(
         }
     }
     if refused { Err(Refused) } else { Ok(found) }
+}
+
+/// The section whose bounds `__start_NAME` and `__stop_NAME` are.
+fn bounded_section(symbol: &str) -> Option<&str> {
+    symbol.strip_prefix("__start_").or_else(|| symbol.strip_prefix("__stop_"))
 }
 
 fn refusal(symbol: &str, place: Option<&Place>, what: Source<'_>) -> Diagnostic {
@@ -297,13 +239,19 @@ fn link(
     job: &Job<'_>,
 ) -> Result<(), String> {
     let mut writer = Writer::new(job.image, job.slot).map_err(|error| error.to_string())?;
-    ffi::link(object, symbols, &[entry], &mut writer)?;
+    ffi::link(object, symbols, &[entry], page_bytes(object), &mut writer)?;
     let address = writer.address_of(entry).ok_or_else(|| format!("{entry} got lost"))?;
     let point = match unit {
         Unit::Script => EntryPoint::OnRequest,
         Unit::Program => EntryPoint::Main,
     };
     writer.finish(&[(point, address)]).map_err(|error| error.to_string())
+}
+
+/// What segments are aligned to: as much as any section asks for, and a page at least.
+fn page_bytes(object: &[u8]) -> u64 {
+    let file = object::File::parse(object).expect("LLVM writes whole object files");
+    file.sections().map(|section| section.align()).fold(PAGE_BYTES, u64::max)
 }
 
 /// A C++ name as people write it.
@@ -346,6 +294,6 @@ impl Steps {
         let now = Instant::now();
         let elapsed = now.duration_since(self.0);
         self.0 = now;
-        elapsed.as_secs_f64() * 1e3
+        elapsed.as_micros() as f64 / 1e3
     }
 }

@@ -93,17 +93,14 @@ fn run(image: Sealed, path: &Path, arguments: &[OsString]) -> Exit {
         .collect();
     let (argv_pointers, environment_pointers) = (pointers(&argv), pointers(&environment));
     let arguments = (argv.len() as i32, argv_pointers.as_ptr(), environment_pointers.as_ptr());
-    match Mapped::new(image, arguments) {
+    match Mapped::program(image, arguments) {
         Ok(mapped) => {
             let code = mapped.call_main(arguments).expect("a program's image has a main");
-            // Its static objects are destroyed by exit(), while it is still mapped.
-            std::mem::forget(mapped);
             Exit::Running(code)
         }
         Err(error) => {
             eprintln!("kiln: {}: {error}", path.display());
-            // What C++ does with an exception that nobody catches.
-            std::process::abort()
+            Exit::AtOnce(1)
         }
     }
 }
