@@ -1,1 +1,11 @@
-//! Engine
+//! Black-box tests of the engine: what becomes of C++ under `kiln run` and in a worker.
+//!
+//! Cases are files: `programs/` is compared with what `clang++` makes of the same source, `scripts/`
+//! says in its leading comment what a client and an upstream see.
+
+mod case;
+mod image;
+mod programs;
+mod run;
+mod scripts;
+mod statics;

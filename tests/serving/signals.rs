@@ -79,6 +79,24 @@ fn quit_finishes_what_has_begun_and_takes_nothing_new() {
     assert_eq!(kiln.processes(), [0; 0]);
 }
 
+/// Sent before the client could know of the drain: it is answered, and told.
+#[test]
+fn a_request_that_crosses_the_order_to_drain_is_answered() {
+    let mut kiln = Kiln::start(&replying("fine"));
+    let mut clients: Vec<Client> = (0..4).map(|_| kiln.connect()).collect();
+    for client in &mut clients {
+        client.get("/").expect(200, "fine");
+    }
+    kiln.signal(Signal::SIGQUIT);
+    kiln.until_logged(" draining ");
+    for client in &mut clients {
+        let answer = client.get("/").expect(200, "fine");
+        assert_eq!(answer.field("connection"), Some("close"));
+        client.expect_closed();
+    }
+    assert_eq!(kiln.until_ended().code(), Some(0));
+}
+
 #[test]
 fn a_drain_that_takes_too_long_is_cut_off_and_its_exit_code_says_so() {
     let origin = Origin::holding();

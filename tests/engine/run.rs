@@ -1,0 +1,100 @@
+//! `kiln run` as a command.
+
+use std::fs;
+use std::path::Path;
+
+use tests::{Finished, kiln_command, run};
+
+const PROGRAM: &str = "#include <cstdio>
+#include \"beside.h\"
+int main(int count, char** arguments) {
+    std::printf(\"%s\", TEXT);
+    for (int i = 1; i < count; ++i) std::printf(\" [%s]\", arguments[i]);
+}
+";
+
+/// Runs the program, which lies with its header in a folder of its own, by this path from there.
+fn run_as(path: &str, arguments: &[&str]) -> Finished {
+    let folder = tempfile::tempdir().expect("a folder");
+    write(folder.path());
+    let path = path.replace("FOLDER", &folder.path().to_string_lossy());
+    run(kiln_command().current_dir(folder.path()).arg("run").arg(path).args(arguments))
+}
+
+fn write(folder: &Path) {
+    let nested = folder.join("inside");
+    fs::create_dir(&nested).expect("a folder");
+    for folder in [folder, &nested] {
+        fs::write(folder.join("program.cc"), PROGRAM).expect("a file");
+        fs::write(folder.join("beside.h"), "#define TEXT \"text\"\n").expect("a file");
+    }
+    std::os::unix::fs::symlink("inside/program.cc", folder.join("link.cc")).expect("a link");
+}
+
+#[test]
+fn a_program_is_found_by_any_form_of_path() {
+    for path in [
+        "program.cc",
+        "./program.cc",
+        "inside/../program.cc",
+        "inside/program.cc",
+        "FOLDER/program.cc",
+    ] {
+        let got = run_as(path, &[]);
+        assert_eq!((got.stdout.as_str(), got.code()), ("text", Some(0)), "{path}: {got:?}");
+    }
+}
+
+#[test]
+fn arguments_reach_the_program_as_they_are() {
+    let got = run_as("program.cc", &["--help", "-x", "", "two words", "--", "ä"]);
+    assert_eq!(got.stdout, "text [--help] [-x] [] [two words] [--] [ä]", "{got:?}");
+}
+
+#[test]
+fn a_program_that_is_not_there_is_named() {
+    for path in ["none.cc", "inside"] {
+        let got = run_as(path, &[]);
+        assert!(!got.status.success() && got.stdout.is_empty(), "{got:?}");
+        assert!(got.stderr.contains(path), "{got:?}");
+    }
+}
+
+#[test]
+fn the_environment_reaches_the_program() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let program = folder.path().join("environment.cc");
+    let text = "#include <cstdio>
+#include <cstdlib>
+int main() { std::printf(\"%s %d\", std::getenv(\"KILN_GREETING\"), std::getenv(\"NOT_SET\") == nullptr); }
+";
+    fs::write(&program, text).expect("a file");
+    let mut command = kiln_command();
+    let got = run(command.env("KILN_GREETING", "good day").arg("run").arg(&program));
+    assert_eq!(got.stdout, "good day 1", "{got:?}");
+}
+
+#[test]
+fn compiling_opens_no_header_outside_the_folder_of_the_program() {
+    let folder = tempfile::tempdir().expect("a folder");
+    write(folder.path());
+    let trace = folder.path().join("trace");
+    let kiln = kiln_command();
+    let mut strace = std::process::Command::new("strace");
+    strace.args(["-f", "-qq", "-e", "trace=open,openat,openat2,execve", "-o"]).arg(&trace);
+    strace.arg(kiln.get_program()).arg("run").arg(folder.path().join("program.cc"));
+    let got = run(&mut strace);
+    assert_eq!(got.stdout, "text", "{got:?}");
+    let trace = fs::read_to_string(&trace).expect("strace has written it");
+    assert!(trace.contains("beside.h"), "the trace shows what is opened:\n{trace}");
+    // Libraries that the loader maps and what is said about this process are no headers.
+    let allowed =
+        ["/lib/", "/usr/lib/x86_64-linux-gnu/lib", "/etc/ld.so.", "/proc/", "/sys/", "/dev/"];
+    for line in trace.lines().filter(|line| line.contains("open")) {
+        let Some(path) = line.split('"').nth(1) else { continue };
+        let is_own = path.starts_with(&*folder.path().to_string_lossy());
+        let is_library = allowed.iter().any(|prefix| path.starts_with(prefix));
+        assert!(is_own || is_library, "{line}");
+    }
+    assert_eq!(trace.matches("execve(").count(), 1, "it starts no other program:\n{trace}");
+}

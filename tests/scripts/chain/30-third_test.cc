@@ -1,0 +1,1 @@
+#error "the test of a script is no script"

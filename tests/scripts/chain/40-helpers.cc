@@ -1,0 +1,3 @@
+#include "shared.h"
+
+std::string help() { return "with help"; }
