@@ -1,7 +1,9 @@
 //! Calling scripts: what a worker knows of C++.
 //!
-//!     worker ---RequestView--> Scripts ---kiln_request---> hook, on its own guarded stack
-//!            <----Decision----         <---kiln_action----
+//! ```text
+//! worker ---RequestView--> Scripts ---kiln_request---> hook, on its own guarded stack
+//!        <----Decision----         <---kiln_action----
+//! ```
 //!
 //! A hook call writes the parsed head down as `abi.h` has it, points `kiln_current` at the call's
 //! context, switches stacks, and enters the image through a C++ frame that ends exceptions. What a

@@ -1,11 +1,12 @@
 //! A worker in a thread, with a plain function for a script, a real origin and real clients.
 #![allow(dead_code, reason = "no test file uses all of it")]
 
+use std::cell::Cell;
 use std::fs::File;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicUsize, Ordering};
+use std::sync::{Arc, mpsc};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
@@ -13,10 +14,16 @@ use heritage::{
     Channel, Inheritance, InheritedImage, ListenerId, Order, Received, Report, Scoreboard,
 };
 use hook::{Decision, Edit, Held, LoadError, Loaded, RequestView};
+use nix::unistd::{Pid, gettid};
 use worker::{Hooks, Settings, Upstream};
 
 /// Longest wait for anything in a test; nothing that works comes near it.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(10);
+
+thread_local! {
+    /// Whether this thread is a worker's, for tests that count what a worker does.
+    pub(crate) static IS_WORKER: Cell<bool> = const { Cell::new(false) };
+}
 
 /// Decides by the first part of the path; counts holds.
 pub(crate) struct Decider {
@@ -51,6 +58,7 @@ impl Hooks for Decider {
                 self.body = request.query.to_vec();
                 Decision::Reply { status: 200, fields: FIELDS, body: &self.body }
             }
+            b"/fixed" => Decision::Reply { status: 200, fields: FIELDS, body: b"hello world\n" },
             b"/large" => {
                 self.body = vec![b'L'; 1 << 20];
                 Decision::Reply { status: 200, fields: FIELDS, body: &self.body }
@@ -83,6 +91,8 @@ impl Hooks for Decider {
 pub(crate) struct Worker {
     pub(crate) address: SocketAddr,
     pub(crate) master: Channel,
+    /// The kernel's number of its thread.
+    pub(crate) thread_id: Pid,
     held: Arc<AtomicI64>,
     thread: Option<JoinHandle<i32>>,
 }
@@ -110,7 +120,10 @@ impl Worker {
         let (master, channel) = Channel::pair().unwrap();
         let held = Arc::new(AtomicI64::new(0));
         let decider = Decider { held: held.clone(), body: Vec::new() };
+        let (tell, told) = mpsc::channel();
         let thread = thread::spawn(move || {
+            IS_WORKER.set(true);
+            tell.send(gettid()).unwrap();
             let page = Scoreboard::create().unwrap().keep_only(0).unwrap();
             let image = InheritedImage {
                 generation: 1,
@@ -121,7 +134,8 @@ impl Worker {
             let inheritance = Inheritance { index: 0, channel, page, listeners, image };
             worker::serve(&settings, decider, inheritance)
         });
-        let worker = Worker { address, master, held, thread: Some(thread) };
+        let thread_id = told.recv().unwrap();
+        let worker = Worker { address, master, thread_id, held, thread: Some(thread) };
         assert_eq!(worker.report(), Report::Ready { generation: 1, map_us: 1 });
         worker
     }
