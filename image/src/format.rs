@@ -6,11 +6,13 @@
 //!
 //! The note `Kiln` is a list of little-endian 64-bit words:
 //!
-//!     format version, ABI version, slot base, slot size,
-//!     .eh_frame start and end,
-//!     count, then start and end of each initialiser array,
-//!     count, then start and end of each finaliser array,
-//!     count, then entry point and address of each entry
+//! ```text
+//! format version, ABI version, slot base, slot size,
+//! .eh_frame start and end,
+//! count, then start and end of each initialiser array,
+//! count, then start and end of each finaliser array,
+//! count, then entry point and address of each entry
+//! ```
 
 use std::ops::Range;
 
