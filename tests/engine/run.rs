@@ -82,7 +82,11 @@ fn compiling_opens_no_header_outside_the_folder_of_the_program() {
     let kiln = kiln_command();
     let mut strace = std::process::Command::new("strace");
     strace.args(["-f", "-qq", "-e", "trace=open,openat,openat2,execve", "-o"]).arg(&trace);
-    strace.arg(kiln.get_program()).arg("run").arg(folder.path().join("program.cc"));
+    strace
+        .env_remove("LD_LIBRARY_PATH")
+        .arg(kiln.get_program())
+        .arg("run")
+        .arg(folder.path().join("program.cc"));
     let got = run(&mut strace);
     assert_eq!(got.stdout, "text", "{got:?}");
     let trace = fs::read_to_string(&trace).expect("strace has written it");

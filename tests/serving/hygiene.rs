@@ -61,10 +61,11 @@ fn a_compile_child_never_has_a_page_that_is_writable_and_executable() {
     kiln.until_logged_times(" compiling generation=", 2);
     let child = compile_children(&kiln)[1];
     let mut looked = 0;
-    while is_alive(child) {
+    until_true("it is done", || {
         assert_eq!(writable_code(child), [""; 0]);
         looked += 1;
-    }
+        !is_alive(child)
+    });
     assert!(looked > 10, "it was gone after {looked} looks");
     kiln.until_logged(" generation active generation=2");
 }

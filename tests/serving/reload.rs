@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread;
+use std::time::Duration;
 
 use tests::{Checker, Kiln, Origin, Signal, Wrk, descriptors, mappings, resident_kb};
 
@@ -139,7 +141,11 @@ fn a_hundred_hups_under_load_lose_nothing_and_new_scripts_answer() {
         kiln.address(),
         2,
         20,
-        move || sent.load(Ordering::SeqCst),
+        move || {
+            // It checks; the load is for wrk to make.
+            thread::sleep(Duration::from_millis(1));
+            sent.load(Ordering::SeqCst)
+        },
         move |sent, response| {
             let now = answered.load(Ordering::SeqCst);
             // Every text that was on its way in or out between sending and now.

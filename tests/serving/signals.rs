@@ -83,12 +83,13 @@ fn quit_finishes_what_has_begun_and_takes_nothing_new() {
 #[test]
 fn a_request_that_crosses_the_order_to_drain_is_answered() {
     let mut kiln = Kiln::start(&replying("fine"));
+    let address = kiln.address();
     let mut clients: Vec<Client> = (0..4).map(|_| kiln.connect()).collect();
     for client in &mut clients {
         client.get("/").expect(200, "fine");
     }
     kiln.signal(Signal::SIGQUIT);
-    kiln.until_logged(" draining ");
+    until_true("every worker has heard of it", || Client::try_connect(address).is_err());
     for client in &mut clients {
         let answer = client.get("/").expect(200, "fine");
         assert_eq!(answer.field("connection"), Some("close"));
