@@ -83,7 +83,6 @@ fn execute(case: &Case, command: &mut Command) -> Finished {
     let input = tempfile::NamedTempFile::new().expect("a file for standard input");
     fs::write(&input, unescaped(case.value("stdin").unwrap_or(""))).expect("it is writable");
     command.stdin(File::open(&input).expect("it was just written"));
-    // Cores of those that are to crash are of no use.
     command.args(case.value("arguments").unwrap_or("").split_whitespace());
     run(command)
 }
@@ -104,9 +103,10 @@ fn reference(case: &Case) -> Result<PathBuf, String> {
         let unfinished = made.join(format!("{}-{}", case.name, std::process::id()));
         let mut clang = Command::new(CLANG);
         clang.args(CLANG_OPTIONS).arg(&case.path).arg("-o").arg(&unfinished);
-        let built = run(clang.args(link.split_whitespace()));
+        let built = clang.args(link.split_whitespace()).output().expect("clang++ is installed");
         if !built.status.success() {
-            return Err(format!("{CLANG} does not build it:\n{}", built.stderr));
+            let why = String::from_utf8_lossy(&built.stderr);
+            return Err(format!("{CLANG} does not build it:\n{why}"));
         }
         fs::rename(unfinished, &program).expect("it was just made");
     }

@@ -1,5 +1,5 @@
 // Is a program that does not compile refused with Clang's own words, line and caret?
-// refused: not_compiled.cc:13:17: error: no viable conversion from 'Left' to 'Right'
+// refused: not_compiled.cc:13:11: error: no viable conversion from 'Left' to 'Right'
 // refused:    13 |     Right right = Left{};
 // refused:       |           ^       ~~~~~~
 // refused: note: candidate constructor (the implicit copy constructor) not viable
