@@ -55,8 +55,7 @@ pub(crate) fn write_table(libraries: &Libraries, pch: &Path, set: &str, out: &Pa
         let defined =
             libraries.0.get(library).unwrap_or_else(|| panic!("{place}: no library {library}"));
         for pattern in patterns.split_whitespace() {
-            let mut matching =
-                defined.iter().filter(|(name, _)| matches(pattern, name)).peekable();
+            let mut matching = defined.iter().filter(|(name, _)| matches(pattern, name)).peekable();
             if matching.peek().is_none() {
                 unknown += &format!("\n{place}: {library} has no symbol {pattern}");
             }
@@ -137,8 +136,7 @@ fn shared(name: &str) -> Names {
     for symbol in file.dynamic_symbols().filter(linkable) {
         let index = versions.version_index(file.endian(), symbol.index());
         let version = versions.version(index.into()).ok().flatten();
-        let version =
-            version.map(|version| String::from_utf8_lossy(version.name()).into_owned());
+        let version = version.map(|version| String::from_utf8_lossy(version.name()).into_owned());
         if !index.is_hidden() && version.as_deref() != Some("GLIBC_PRIVATE") {
             names.insert(symbol.name().expect("names are text").to_owned(), version);
         }

@@ -123,6 +123,10 @@ private:
   }
 
   static Error keep(jitlink::LinkGraph &graph) {
+    // Calls within a section need no symbol, and what nothing refers to would be dropped: but
+    // debuggers and profilers want to know every function by its name.
+    for (auto *symbol : graph.defined_symbols())
+      if (symbol->isCallable()) symbol->setLive(true);
     for (auto &section : graph.sections()) {
       bool wanted = section.getMemLifetime() == MemLifetime::NoAlloc ||
                     section.getName().starts_with(".init_array") ||

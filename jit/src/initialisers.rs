@@ -2,18 +2,18 @@
 
 use std::ffi::CStr;
 
+use inkwell::AddressSpace;
 use inkwell::context::{AsContextRef, Context};
 use inkwell::llvm_sys::LLVMLinkage;
 use inkwell::llvm_sys::core::{
-    LLVMAddGlobal, LLVMConstArray2, LLVMConstInt, LLVMConstPointerNull,
-    LLVMConstStructInContext, LLVMDeleteGlobal, LLVMGetAggregateElement, LLVMGetArrayLength2,
-    LLVMGetInitializer, LLVMGetNamedGlobal, LLVMInt32TypeInContext, LLVMIsAFunction,
-    LLVMPointerTypeInContext, LLVMSetInitializer, LLVMSetLinkage, LLVMTypeOf,
+    LLVMAddGlobal, LLVMConstArray2, LLVMConstInt, LLVMConstPointerNull, LLVMConstStructInContext,
+    LLVMDeleteGlobal, LLVMGetAggregateElement, LLVMGetArrayLength2, LLVMGetInitializer,
+    LLVMGetNamedGlobal, LLVMInt32TypeInContext, LLVMIsAFunction, LLVMPointerTypeInContext,
+    LLVMSetInitializer, LLVMSetLinkage, LLVMTypeOf,
 };
 use inkwell::llvm_sys::prelude::LLVMValueRef;
 use inkwell::module::Module;
 use inkwell::values::{AsValueRef, FunctionValue};
-use inkwell::AddressSpace;
 
 /// LLVM's lists: priority, function, and the object that it initialises.
 const LISTS: [&CStr; 2] = [c"llvm.global_ctors", c"llvm.global_dtors"];
