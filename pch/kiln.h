@@ -87,6 +87,21 @@ constexpr bool same_name(std::string_view a, std::string_view b) {
     return true;
 }
 
+// Where `c` is first, or the size. A loop and not find(), as the next one is not ==: the library
+// calls memchr() and memcmp(), out of the image.
+constexpr std::size_t position(std::string_view text, char c) {
+    std::size_t i = 0;
+    while (i < text.size() && text[i] != c) ++i;
+    return i;
+}
+
+constexpr bool same_text(std::string_view a, std::string_view b) {
+    if (a.size() != b.size()) return false;
+    for (std::size_t i = 0; i < a.size(); ++i)
+        if (a[i] != b[i]) return false;
+    return true;
+}
+
 }  // namespace detail
 
 /// Field names that need no search: `request.header(kiln::Field::cookie)`.
@@ -175,10 +190,10 @@ public:
     std::string_view query(std::string_view name) const {
         std::string_view rest = query();
         while (!rest.empty()) {
-            std::size_t end = std::min(rest.find('&'), rest.size());
+            std::size_t end = detail::position(rest, '&');
             std::string_view parameter = rest.substr(0, end);
-            std::size_t equals = std::min(parameter.find('='), parameter.size());
-            if (parameter.substr(0, equals) == name)
+            std::size_t equals = detail::position(parameter, '=');
+            if (detail::same_text(parameter.substr(0, equals), name))
                 return parameter.substr(std::min(equals + 1, parameter.size()));
             rest.remove_prefix(std::min(end + 1, rest.size()));
         }
