@@ -268,6 +268,7 @@ impl Supervisor<'_> {
 
     /// A worker has loaded a generation, by order or at its start.
     pub(crate) fn loaded(&mut self, pid: Pid, generation: u64, map_us: u64, now: Instant) {
+        self.has_loaded = true;
         self.generations.hold(generation, pid);
         let Reload::Loading(loading) = &mut self.reload else { return };
         if loading.generation != generation {
@@ -287,12 +288,15 @@ impl Supervisor<'_> {
         self.advance_loading(now);
     }
 
-    /// A worker could not load a generation; it serves the one before.
+    /// A worker could not load a generation; it serves the one before, if there is one.
     pub(crate) fn load_failed(&mut self, index: usize, pid: Pid, generation: u64, reason: &str) {
         self.generations.let_go(generation, pid);
         match &self.reload {
             Reload::Loading(loading) if loading.generation == generation => {
                 self.refuse_loading(format!("worker {index} cannot load it: {reason}"));
+            }
+            _ if !self.has_loaded => {
+                self.refuse_start(format!("worker {index} cannot load them: {reason}"));
             }
             _ => tracing::error!(worker = index, generation, reason, "a worker failed to load"),
         }
@@ -300,6 +304,13 @@ impl Supervisor<'_> {
 
     /// A worker is dead; the one that replaces it starts with the newest generation.
     pub(crate) fn load_interrupted(&mut self, pid: Pid, now: Instant) {
+        if !self.has_loaded {
+            self.lost_at_start += 1;
+            if self.lost_at_start >= LOSSES_MAX {
+                let losses = self.lost_at_start;
+                return self.refuse_start(format!("{losses} workers died while they loaded them"));
+            }
+        }
         let Reload::Loading(loading) = &mut self.reload else { return };
         if loading.awaiting.remove(&pid).is_none() {
             return;
@@ -312,6 +323,11 @@ impl Supervisor<'_> {
             }
         }
         self.advance_loading(now);
+    }
+
+    /// Nothing serves, and with these scripts nothing ever will.
+    fn refuse_start(&mut self, reason: String) {
+        self.stop(Err(StartError::Refused { reason, diagnostics: Vec::new() }));
     }
 
     /// The generation that a worker starts with, if there is one.

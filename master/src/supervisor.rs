@@ -75,6 +75,10 @@ pub(crate) struct Supervisor<'a> {
     pub(crate) generations: Generations,
     pub(crate) reload: Reload,
     pub(crate) waiting: Waiting,
+    /// Whether any worker has loaded a generation: until then the start may still be refused.
+    pub(crate) has_loaded: bool,
+    /// Workers that died before any had loaded one.
+    pub(crate) lost_at_start: u32,
     /// When the reload that runs began.
     pub(crate) began: Instant,
     pub(crate) workers: BTreeMap<usize, Worker>,
@@ -115,6 +119,8 @@ impl<'a> Supervisor<'a> {
             generations: Generations::default(),
             reload: Reload::Idle,
             waiting: Waiting::default(),
+            has_loaded: false,
+            lost_at_start: 0,
             began: now,
             workers: (0..settings.workers).map(|index| (index, Worker::new(now))).collect(),
             wanted: settings.workers,
@@ -123,7 +129,7 @@ impl<'a> Supervisor<'a> {
         })
     }
 
-    /// Runs until the master is told to stop, or the first compile is refused.
+    /// Runs until the master is told to stop, or the first generation is refused.
     pub(crate) fn run(mut self) -> Result<Stopped, StartError> {
         self.request_reload(None);
         loop {
