@@ -86,13 +86,12 @@ pub(crate) struct Status {
 }
 
 #[derive(Args)]
+#[command(override_usage = "kiln run FILE.cc [ARGUMENTS]...")]
 pub(crate) struct Run {
-    /// C++20 source file with a main().
-    #[arg(value_name = "FILE.cc")]
-    pub(crate) file: PathBuf,
-    /// Arguments of the program.
-    #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
-    pub(crate) arguments: Vec<OsString>,
+    /// C++20 source file with a main(), and the arguments of the program.
+    // One list: what follows the file is the program's, also when it looks like an option.
+    #[arg(value_name = "FILE.cc", required = true, trailing_var_arg = true)]
+    pub(crate) program: Vec<OsString>,
 }
 
 #[derive(Args)]

@@ -12,6 +12,7 @@ mod demo;
 mod logs;
 mod serve;
 
+use std::path::Path;
 use std::process::ExitCode;
 
 use clap::Parser;
@@ -37,6 +38,7 @@ fn main() -> ExitCode {
 }
 
 fn run(arguments: &cli::Run) -> anyhow::Result<ExitCode> {
-    let code = tools::run::program(&arguments.file, &arguments.arguments)?;
+    let (file, arguments) = arguments.program.split_first().expect("one value is required");
+    let code = tools::run::program(Path::new(file), arguments)?;
     Ok(ExitCode::from(code as u8))
 }
