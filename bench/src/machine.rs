@@ -34,6 +34,8 @@ pub(crate) struct Machine {
     pub(crate) cpu: String,
     pub(crate) cores: usize,
     pub(crate) kernel: String,
+    /// Processes that wanted to run in the minute before, beside this program.
+    pub(crate) load_average: f64,
     pub(crate) kiln: String,
     pub(crate) nginx: String,
     pub(crate) wrk: String,
@@ -52,11 +54,18 @@ impl Machine {
             cpu: named("model name").unwrap_or_else(|| "unknown".to_owned()),
             cores: cpus.lines().filter(|line| line.starts_with("processor")).count(),
             kernel: format!("{} {}", uname.sysname().display(), uname.release().display()),
+            load_average: load_average()?,
             kiln: version_of(&kiln, "--version")?,
             nginx: version_of("nginx", "-v")?,
             wrk: version_of("wrk", "-v")?,
         })
     }
+}
+
+fn load_average() -> anyhow::Result<f64> {
+    let path = "/proc/loadavg";
+    let text = std::fs::read_to_string(path).context(path)?;
+    text.split(' ').next().unwrap_or_default().parse().context(path)
 }
 
 /// The first line of what a program says of its version, on either stream.

@@ -10,6 +10,9 @@ use crate::figures::Spread;
 use crate::report::Report;
 use crate::start::Start;
 
+/// Load average up to which a machine counts as quiet: less than one process beside this program.
+const LOAD_AVERAGE_MAX: f64 = 0.8;
+
 /// The whole report.
 pub(crate) fn render(report: &Report) -> String {
     let mut text = String::new();
@@ -19,6 +22,13 @@ pub(crate) fn render(report: &Report) -> String {
     line(&format!("{}; {}; {}", machine.kiln, machine.nginx, machine.wrk));
     for command in &report.commands {
         line(&format!("  {command}"));
+    }
+    if machine.load_average > LOAD_AVERAGE_MAX {
+        line(&format!(
+            "This machine was busy (load average {:.1}): its figures are not to be quoted, \
+             and its ratios only with care.",
+            machine.load_average
+        ));
     }
     if !report.cases.is_empty() {
         line(&format!(
