@@ -83,7 +83,8 @@ static std::string numbers() {
 
 static std::string variants() {
     std::string text;
-    for (std::variant<std::monostate, int, std::string> value : {decltype(value)(1), decltype(value)("s"), decltype(value)()})
+    using Value = std::variant<std::monostate, int, std::string>;
+    for (Value value : {Value(1), Value("s"), Value()})
         text += std::visit(
             [](auto& held) -> std::string {
                 using T = std::decay_t<decltype(held)>;

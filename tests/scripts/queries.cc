@@ -19,7 +19,7 @@
 // body: a[=3] ab[] b[] none[] empty-name[] decoded[=3]
 // request: GET /?a=%e4%F6%00x HTTP/1.1
 // status: 200
-// body-length: 76
+// body-length: 56
 
 #include <kiln.h>
 

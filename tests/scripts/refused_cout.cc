@@ -1,5 +1,5 @@
 // Is standard output refused, as a worker has none?
-// refused: refused_cout.cc:9: error: a script may not use `std::cout` in a worker
+// refused: refused_cout.cc:9:15: error: a script may not use `std::cout` in a worker
 
 #include <kiln.h>
 

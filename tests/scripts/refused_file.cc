@@ -1,5 +1,5 @@
 // Is a file stream refused?
-// refused: refused_file.cc:9: error: a script may not use `
+// refused: refused_file.cc:9:5: error: a script may not use `
 
 #include <kiln.h>
 

@@ -1,9 +1,9 @@
 // Is everything that is not allowed told at once, with its line?
-// refused: refused_several.cc:16: error: a script may not use `open` in a worker
-// refused: refused_several.cc:17: error: a script may not use `dlopen` in a worker
-// refused: refused_several.cc:18: error: a script may not use `sleep` in a worker
-// refused: refused_several.cc:19: error: a script may not use `usleep` in a worker
-// refused: refused_several.cc:20: error: a script may not use `exit` in a worker
+// refused: refused_several.cc:16:16: error: a script may not use `open` in a worker
+// refused: refused_several.cc:17:21: error: a script may not use `dlopen` in a worker
+// refused: refused_several.cc:18:5: error: a script may not use `sleep` in a worker
+// refused: refused_several.cc:19:5: error: a script may not use `usleep` in a worker
+// refused: refused_several.cc:20:29: error: a script may not use `exit` in a worker
 
 #include <kiln.h>
 

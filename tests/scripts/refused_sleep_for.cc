@@ -1,5 +1,5 @@
 // Is sleep_for refused at the script's line, though it is inline in a header?
-// refused: refused_sleep_for.cc:9: error: a script may not use `
+// refused: refused_sleep_for.cc:9:5: error: a script may not use `
 
 #include <kiln.h>
 

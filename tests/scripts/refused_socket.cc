@@ -1,5 +1,5 @@
 // Are sockets refused?
-// refused: refused_socket.cc:9: error: a script may not use `socket` in a worker
+// refused: refused_socket.cc:9:24: error: a script may not use `socket` in a worker
 
 #include <kiln.h>
 

@@ -1,5 +1,5 @@
 // Is system() refused where it is called, in a helper of a helper?
-// refused: refused_system.cc:11: error: a script may not use `system` in a worker
+// refused: refused_system.cc:11:16: error: a script may not use `system` in a worker
 
 #include <kiln.h>
 

@@ -1,5 +1,5 @@
 // Is std::thread refused at the line that makes one, though only the library names the symbol?
-// refused: refused_thread.cc:10: error: a script may not use `
+// refused: refused_thread.cc:10:18: error: a script may not use `
 // refused: in a worker
 
 #include <kiln.h>

@@ -1,5 +1,5 @@
 // Is a function that no script defines named in C++ notation?
-// refused: refused_undefined.cc:11: error: a script may not use `shop::price(std::basic_string_view<char, std::char_traits<char> >)` in a worker
+// refused: refused_undefined.cc:11:33: error: a script may not use `shop::price(std::basic_string_view<char, std::char_traits<char> >)` in a worker
 
 #include <kiln.h>
 
