@@ -120,8 +120,9 @@ impl Bench {
         let kiln = Server::kiln(&self.kiln, core, &self.folder("kiln")?, duty)?;
         let nginx = Server::nginx(core, &self.folder("nginx")?, duty)?;
         let servers = [&kiln, &nginx];
-        for server in servers {
-            load.run(server.address, Duration::from_secs(1)).context("warming up")?;
+        for (server, name) in servers.iter().zip(NAMES) {
+            load.run(server.address, Duration::from_secs(1))
+                .with_context(|| format!("warming up {name}"))?;
         }
         let mut rounds = [Vec::new(), Vec::new()];
         for number in 0..self.rounds as usize {
