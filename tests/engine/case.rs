@@ -10,12 +10,26 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Mutex, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::thread;
 
 /// Cases at work at a time: each keeps a CPU busy, compiling.
 const AT_ONCE: usize = 2;
+
+/// Who has the CPUs. A Kiln compiles with idle priority, so that its workers come first: beside
+/// programs that keep every CPU busy it would never begin to serve.
+static CPUS: RwLock<()> = RwLock::new(());
+
+/// To be held while a Kiln is started or reloads its scripts.
+pub(crate) fn some_cpu() -> RwLockReadGuard<'static, ()> {
+    CPUS.read().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// To be held by whoever keeps every CPU busy.
+pub(crate) fn every_cpu() -> RwLockWriteGuard<'static, ()> {
+    CPUS.write().unwrap_or_else(PoisonError::into_inner)
+}
 
 /// One case.
 #[derive(Debug)]

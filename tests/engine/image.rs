@@ -7,6 +7,8 @@ use std::process::Command;
 use tempfile::TempDir;
 use tests::{Kiln, descriptors, kiln_command, run};
 
+use crate::case::some_cpu;
+
 /// Reads everything that a request has, and calls no effect.
 const READING: &str = "#include <kiln.h>
 kiln::Action on_request(kiln::Request& request) {
@@ -42,6 +44,7 @@ kiln::Action on_request(kiln::Request& request) {
 
 /// The image that the workers of a Kiln with this script map, as a file in a folder of its own.
 fn image_of(script: &str) -> (TempDir, PathBuf) {
+    let _cpu = some_cpu();
     let kiln = Kiln::builder().script(script).workers(1).start();
     let held = descriptors(kiln.pid());
     let images: Vec<_> =

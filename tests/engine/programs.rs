@@ -19,7 +19,7 @@ use std::process::{Command, ExitStatus};
 
 use tests::{Finished, Signal, kiln_command, run};
 
-use crate::case::{Case, check_all, folder, unescaped};
+use crate::case::{Case, check_all, every_cpu, folder, unescaped};
 
 const KEYS: [&str; 7] = ["arguments", "stdin", "exit", "signal", "stderr", "link", "refused"];
 
@@ -32,6 +32,7 @@ const DIFFERENCES_MAX: usize = 8;
 
 #[test]
 fn programs_behave_as_when_clang_builds_them() {
+    let _busy = every_cpu();
     check_all("programs", &KEYS, |case| {
         let refusals = case.values("refused");
         if refusals.is_empty() { compare(case) } else { refused(case, &refusals) }

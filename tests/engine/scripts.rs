@@ -19,7 +19,7 @@
 
 use tests::{Client, Kiln, Origin, Response};
 
-use crate::case::{Case, check_all, unescaped};
+use crate::case::{Case, check_all, some_cpu, unescaped};
 
 const KEYS: [&str; 14] = [
     "refused",
@@ -43,6 +43,7 @@ const UPSTREAMS: [&str; 2] = ["web", "blue"];
 
 #[test]
 fn scripts_decide_as_their_cases_say() {
+    let _cpu = some_cpu();
     check_all("scripts", &KEYS, |case| {
         let refusals = case.values("refused");
         if refusals.is_empty() {

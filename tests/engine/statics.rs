@@ -2,6 +2,8 @@
 
 use tests::{Kiln, until};
 
+use crate::case::some_cpu;
+
 /// A static and a thread-local object whose destructors, when told to, leave a mark that can be seen
 /// from outside: a failed assertion, which is logged and ends the worker.
 fn script(answer: &str, fails_at_end: &str) -> String {
@@ -34,6 +36,7 @@ kiln::Action on_request(kiln::Request&) {{
 
 #[test]
 fn every_generation_has_objects_of_its_own() {
+    let _cpu = some_cpu();
     let kiln = Kiln::builder().script(&script("first", "")).workers(1).start();
     kiln.get("/").expect(200, "first 1 2");
     kiln.get("/").expect(200, "first 2 3");
@@ -44,6 +47,7 @@ fn every_generation_has_objects_of_its_own() {
 
 #[test]
 fn objects_of_every_kind_are_destroyed_when_their_generation_retires() {
+    let _cpu = some_cpu();
     for kind in ["static", "thread-local", "function-local", "atexit", "attribute"] {
         let kiln = Kiln::builder().script(&script("first", kind)).workers(1).start();
         kiln.get("/").expect(200, "first 1 2");
@@ -61,6 +65,7 @@ fn objects_of_every_kind_are_destroyed_when_their_generation_retires() {
 
 #[test]
 fn an_initialiser_that_throws_at_a_reload_changes_nothing() {
+    let _cpu = some_cpu();
     let kiln = Kiln::builder().script(&script("first", "")).workers(2).start();
     let throwing = "#include <kiln.h>
 static std::string value = std::string(\"text\").substr(9);
