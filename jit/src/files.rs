@@ -46,6 +46,13 @@ impl ScriptFiles {
         self.headers.size(path).is_none() && !path.starts_with(KILN_INCLUDE)
     }
 
+    /// A line of one of the author's files, from 1, as debug information names it.
+    pub(crate) fn line(&self, file: &str, number: u32) -> Option<&'static str> {
+        let path = Path::new(&self.working_folder).join(file);
+        let content = std::str::from_utf8(self.read(path.to_str()?)?).ok()?;
+        content.lines().nth(number.checked_sub(1)? as usize)
+    }
+
     /// The real file behind a path, if it is below a root once every link is followed.
     fn real(&self, path: &str) -> Option<PathBuf> {
         let real = fs::canonicalize(path).ok()?;

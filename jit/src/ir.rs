@@ -153,8 +153,8 @@ fn describe_chain<'ctx>(
     let signature = debug.create_subroutine_type(file, None, &[], DIFlags::ZERO);
     let scope = unit.as_debug_info_scope();
     let flags = DIFlags::ZERO;
-    let function = debug
-        .create_function(scope, CHAIN, None, file, 0, signature, true, true, 0, flags, true);
+    let function =
+        debug.create_function(scope, CHAIN, None, file, 0, signature, true, true, 0, flags, true);
     chain.set_subprogram(function);
     let scope = function.as_debug_info_scope();
     builder.set_current_debug_location(debug.create_debug_location(context, 0, 0, scope, None));
@@ -169,7 +169,11 @@ pub(crate) fn keep_only(
     machine: &TargetMachine,
     entry: &str,
 ) -> Result<(), String> {
-    run(module, machine, &format!("internalize<preserve-gv={entry}>,globaldce,lower-ifunc,globaldce"))
+    run(
+        module,
+        machine,
+        &format!("internalize<preserve-gv={entry}>,globaldce,lower-ifunc,globaldce"),
+    )
 }
 
 /// Runs the optimiser as `clang -O2` does.

@@ -27,7 +27,7 @@ use std::time::Instant;
 use heritage::{CompileOutcome, Diagnostic, Severity};
 use image::{EntryPoint, Slot, Writer};
 use inkwell::context::Context;
-use inkwell::module::Module;
+use inkwell::module::{Linkage, Module};
 use inkwell::targets::TargetMachine;
 use inkwell::values::AsValueRef;
 use object::{Object, ObjectSection, ObjectSymbol};
@@ -107,7 +107,7 @@ fn run(job: &Job<'_>, outcome: &mut CompileOutcome) -> Result<(), Refused> {
         .map_err(|error| outcome.refuse(&paths[0], error))?;
     outcome.steps.code_ms = steps.next();
 
-    let symbols = resolve(&object, job, &places, outcome)?;
+    let symbols = resolve(&object, job, &places, &files, outcome)?;
     link(&object, &symbols, entry, unit, job).map_err(|error| {
         outcome.refuse(&paths[0], format!("the image cannot be linked: {error}"))
     })?;
@@ -163,10 +163,16 @@ fn optimise(
     files: &ScriptFiles,
 ) -> Result<HashMap<String, Place>, String> {
     ir::keep_only(module, machine, entry)?;
-    let functions = module.get_functions().filter(|function| function.count_basic_blocks() == 0);
+    // What a library's header defines only to be inlined (`extern template`) the library defines too.
+    let elsewhere = |linkage| linkage == Linkage::AvailableExternally;
+    let functions = module
+        .get_functions()
+        .filter(|function| function.count_basic_blocks() == 0 || elsewhere(function.get_linkage()));
     let functions =
         functions.map(|function| (function.get_name().to_owned(), function.as_value_ref()));
-    let globals = module.get_globals().filter(|global| global.is_declaration());
+    let globals = module.get_globals();
+    let globals =
+        globals.filter(|global| global.is_declaration() || elsewhere(global.get_linkage()));
     let globals = globals.map(|global| (global.get_name().to_owned(), global.as_value_ref()));
     let mut places = HashMap::new();
     for (name, value) in functions.chain(globals) {
@@ -188,6 +194,7 @@ fn resolve(
     object: &[u8],
     job: &Job<'_>,
     places: &HashMap<String, Place>,
+    files: &ScriptFiles,
     outcome: &mut CompileOutcome,
 ) -> Result<Vec<(String, u64)>, Refused> {
     let file = object::File::parse(object).expect("LLVM writes whole object files");
@@ -206,7 +213,7 @@ fn resolve(
             None if symbol.is_weak() => {}
             None => {
                 refused = true;
-                outcome.diagnostics.push(refusal(name, places.get(name), job.what));
+                outcome.diagnostics.push(refusal(name, places.get(name), job, files));
             }
         }
     }
@@ -218,17 +225,21 @@ fn bounded_section(symbol: &str) -> Option<&str> {
     symbol.strip_prefix("__start_").or_else(|| symbol.strip_prefix("__stop_"))
 }
 
-fn refusal(symbol: &str, place: Option<&Place>, what: Source<'_>) -> Diagnostic {
+fn refusal(symbol: &str, place: Option<&Place>, job: &Job<'_>, files: &ScriptFiles) -> Diagnostic {
     let name = demangled(symbol);
-    let message = match what {
-        Source::Scripts(_) => format!("a script may not use `{name}` in a worker"),
-        Source::Program(_) => format!("`{name}` is not defined"),
+    let (path, message) = match job.what {
+        Source::Scripts(path) => (path, format!("a script may not use `{name}` in a worker")),
+        Source::Program(path) => (path, format!("`{name}` is not defined")),
     };
-    let (file, line) = match (place, what) {
-        (Some(place), _) => (place.file.clone(), place.line),
-        (None, Source::Scripts(path) | Source::Program(path)) => (path.display().to_string(), 0),
-    };
-    diagnostic(&file, line, message)
+    let Some(place) = place else { return diagnostic(&path.display().to_string(), message) };
+    let Place { file, line, column } = place.clone();
+    // The source line with a caret, as Clang prints it.
+    let source = files.line(&file, line).unwrap_or_default();
+    let caret = " ".repeat(column.saturating_sub(1) as usize);
+    let rendered = format!(
+        "{file}:{line}:{column}: error: {message}\n{line:>5} | {source}\n      | {caret}^\n"
+    );
+    Diagnostic { severity: Severity::Error, file, line, column, message, rendered }
 }
 
 fn link(
@@ -268,17 +279,16 @@ trait Refuse {
 
 impl Refuse for CompileOutcome {
     fn refuse(&mut self, path: &Path, message: impl Into<String>) -> Refused {
-        self.diagnostics.push(diagnostic(&path.display().to_string(), 0, message.into()));
+        self.diagnostics.push(diagnostic(&path.display().to_string(), message.into()));
         Refused
     }
 }
 
-/// A diagnostic of Kiln's own, in the form of Clang's.
-fn diagnostic(file: &str, line: u32, message: String) -> Diagnostic {
-    let place = if line > 0 { format!("{file}:{line}") } else { file.to_owned() };
-    let rendered = format!("{place}: error: {message}\n");
+/// A diagnostic about a file as a whole, in the form of Clang's.
+fn diagnostic(file: &str, message: String) -> Diagnostic {
+    let rendered = format!("{file}: error: {message}\n");
     let (severity, file) = (Severity::Error, file.to_owned());
-    Diagnostic { severity, file, line, column: 0, message, rendered }
+    Diagnostic { severity, file, line: 0, column: 0, message, rendered }
 }
 
 /// A stop watch for [`CompileSteps`].

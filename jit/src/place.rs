@@ -5,23 +5,23 @@
 //! until one is in the author's own file.
 
 use std::collections::HashSet;
-use std::ffi::c_uint;
 
 use inkwell::llvm_sys::core::{
-    LLVMGetBasicBlockParent, LLVMGetDebugLocDirectory, LLVMGetDebugLocFilename,
-    LLVMGetDebugLocLine, LLVMGetFirstUse, LLVMGetInstructionParent, LLVMGetNextUse, LLVMGetUser,
-    LLVMIsAConstant, LLVMIsAInstruction,
+    LLVMGetBasicBlockParent, LLVMGetDebugLocColumn, LLVMGetDebugLocFilename, LLVMGetDebugLocLine,
+    LLVMGetFirstUse, LLVMGetInstructionParent, LLVMGetNextUse, LLVMGetUser, LLVMIsAConstant,
+    LLVMIsAInstruction,
 };
 use inkwell::llvm_sys::prelude::LLVMValueRef;
 
 /// Most values visited for one symbol.
 const VISITED_MAX: usize = 10_000;
 
-/// A line of a file.
+/// A place in a file: line and column from 1.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Place {
     pub(crate) file: String,
     pub(crate) line: u32,
+    pub(crate) column: u32,
 }
 
 /// The first use of `symbol` in a file that `is_own` accepts.
@@ -68,20 +68,16 @@ fn users(value: LLVMValueRef) -> Vec<LLVMValueRef> {
 }
 
 fn place_of(instruction: LLVMValueRef) -> Option<Place> {
-    // SAFETY: the value is an instruction; the strings belong to its debug information.
-    let (line, file, folder) = unsafe {
-        let line = LLVMGetDebugLocLine(instruction);
-        let text = |read: unsafe extern "C" fn(LLVMValueRef, *mut c_uint) -> *const i8| {
-            let mut length = 0;
-            let bytes = read(instruction, &mut length);
-            if bytes.is_null() {
-                return String::new();
-            }
-            let bytes = std::slice::from_raw_parts(bytes.cast::<u8>(), length as usize);
-            String::from_utf8_lossy(bytes).into_owned()
-        };
-        (line, text(LLVMGetDebugLocFilename), text(LLVMGetDebugLocDirectory))
+    // SAFETY: the value is an instruction; the name belongs to its debug information.
+    let (line, column, file) = unsafe {
+        let mut length = 0;
+        let file = LLVMGetDebugLocFilename(instruction, &mut length);
+        if file.is_null() {
+            return None;
+        }
+        let file = std::slice::from_raw_parts(file.cast::<u8>(), length as usize);
+        (LLVMGetDebugLocLine(instruction), LLVMGetDebugLocColumn(instruction), file)
     };
-    let _ = folder;
-    (line > 0 && !file.is_empty()).then_some(Place { file, line })
+    let file = String::from_utf8_lossy(file).into_owned();
+    (line > 0 && !file.is_empty()).then_some(Place { file, line, column })
 }
