@@ -6,9 +6,6 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 
-/// Where a master listens for `kiln reload` and `kiln status` unless told otherwise.
-pub(crate) const CONTROL_DEFAULT: &str = "/run/kiln.sock";
-
 /// A programmable HTTP load balancer: C++ scripts, compiled once, decide what happens to each request.
 #[derive(Parser)]
 #[command(version, propagate_version = true, disable_help_subcommand = true, after_help = EXAMPLES)]
@@ -29,15 +26,23 @@ pub(crate) enum Command {
     /// Serve HTTP: compile the scripts, fork the workers, supervise them.
     Serve(Serve),
     /// Compile the scripts again and swap them in; wait, and say what happened.
-    Reload(Reload),
+    Reload(Ask),
     /// Show the master, the generations and the workers.
-    Status(Status),
+    Status(Ask),
     /// Compile and run a C++20 program on Kiln's engine.
     Run(Run),
     /// Serve the example scripts with small origins of its own, and print what to try.
     Demo(Demo),
     /// Run a small origin that answers with what it was asked, to try scripts against.
     Origin(Origin),
+}
+
+#[derive(Args, Clone, Default)]
+pub(crate) struct Control {
+    /// Unix socket between the master and `kiln reload` and `kiln status` [default: kiln.sock in /run,
+    /// or in $XDG_RUNTIME_DIR or the folder for temporary files when not root].
+    #[arg(id = "control", long = "control", value_name = "PATH")]
+    pub(crate) path: Option<PathBuf>,
 }
 
 #[derive(Args, Default)]
@@ -60,26 +65,15 @@ pub(crate) struct Serve {
     /// Write the master's process id here, and remove the file at the end.
     #[arg(long, value_name = "FILE")]
     pub(crate) pid_file: Option<PathBuf>,
-    /// Unix socket for `kiln reload` and `kiln status` [default: /run/kiln.sock].
-    #[arg(long, value_name = "PATH")]
-    pub(crate) control: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) control: Control,
 }
 
+// A command to a running master.
 #[derive(Args)]
-pub(crate) struct Reload {
-    /// Control socket of the master.
-    #[arg(long, value_name = "PATH", default_value = CONTROL_DEFAULT)]
-    pub(crate) control: PathBuf,
-    /// Print JSON.
-    #[arg(long)]
-    pub(crate) json: bool,
-}
-
-#[derive(Args)]
-pub(crate) struct Status {
-    /// Control socket of the master.
-    #[arg(long, value_name = "PATH", default_value = CONTROL_DEFAULT)]
-    pub(crate) control: PathBuf,
+pub(crate) struct Ask {
+    #[command(flatten)]
+    pub(crate) control: Control,
     /// Print JSON.
     #[arg(long)]
     pub(crate) json: bool,
@@ -105,9 +99,8 @@ pub(crate) struct Demo {
     /// How many workers.
     #[arg(short, long, value_name = "N", default_value_t = 2)]
     pub(crate) workers: usize,
-    /// Unix socket for `kiln reload` and `kiln status`.
-    #[arg(long, value_name = "PATH", default_value = CONTROL_DEFAULT)]
-    pub(crate) control: PathBuf,
+    #[command(flatten)]
+    pub(crate) control: Control,
 }
 
 #[derive(Args)]

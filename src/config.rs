@@ -15,7 +15,7 @@ use heritage::WORKERS_MAX;
 use serde::Deserialize;
 use worker::Upstream;
 
-use crate::cli::{self, CONTROL_DEFAULT};
+use crate::cli;
 
 /// Where Kiln listens when nobody says: on this machine only, on a port that needs no privilege.
 const LISTEN_DEFAULT: &str = "127.0.0.1:8080";
@@ -182,9 +182,9 @@ fn master_settings(arguments: &cli::Serve, file: &File) -> anyhow::Result<master
         (1..=WORKERS_MAX).contains(&workers),
         "{workers} workers are not possible: choose from 1 to {WORKERS_MAX}; one for each CPU is usual"
     );
-    let named = arguments.control.clone().or_else(|| file.control.clone());
+    let named = arguments.control.path.clone().or_else(|| file.control.clone());
     let required = named.is_some();
-    let path = named.unwrap_or_else(|| CONTROL_DEFAULT.into());
+    let path = named.unwrap_or_else(control_default);
     Ok(master::Settings {
         listen,
         workers,
@@ -192,6 +192,18 @@ fn master_settings(arguments: &cli::Serve, file: &File) -> anyhow::Result<master
         control: Some(master::Control { path, required }),
         ..master::Settings::default()
     })
+}
+
+/// Where a master listens for commands unless told otherwise: a folder that its user may write to.
+pub(crate) fn control_default() -> PathBuf {
+    let user = nix::unistd::geteuid();
+    if user.is_root() {
+        return PathBuf::from("/run/kiln.sock");
+    }
+    match std::env::var_os("XDG_RUNTIME_DIR") {
+        Some(folder) => PathBuf::from(folder).join("kiln.sock"),
+        None => std::env::temp_dir().join(format!("kiln-{user}.sock")),
+    }
 }
 
 fn upstreams(arguments: &cli::Serve, file: &File) -> anyhow::Result<Vec<Upstream>> {

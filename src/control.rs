@@ -1,5 +1,6 @@
 //! `kiln reload` and `kiln status`: commands to a running master.
 
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -11,7 +12,7 @@ use master::control::{
     ControlReply, ControlRequest, GenerationState, Status, WorkerActivity, call,
 };
 
-use crate::cli;
+use crate::{cli, config};
 
 /// A reload may wait for one that is under way, and each may use the compile timeout.
 const RELOAD_TIMEOUT: Duration = Duration::from_secs(300);
@@ -22,9 +23,13 @@ const BAD: Style = AnsiColor::Red.on_default().bold();
 const FAINT: Style = Style::new().dimmed();
 const HEAD: Style = Style::new().bold();
 
+fn path(control: &cli::Control) -> PathBuf {
+    control.path.clone().unwrap_or_else(config::control_default)
+}
+
 /// Reloads and prints what came of it. The exit code is 0 when the new scripts serve, else 1.
-pub(crate) fn reload(arguments: &cli::Reload) -> anyhow::Result<ExitCode> {
-    let reply = call(&arguments.control, &ControlRequest::Reload, RELOAD_TIMEOUT)?;
+pub(crate) fn reload(arguments: &cli::Ask) -> anyhow::Result<ExitCode> {
+    let reply = call(&path(&arguments.control), &ControlRequest::Reload, RELOAD_TIMEOUT)?;
     if arguments.json {
         println!("{}", serde_json::to_string_pretty(&reply)?);
     }
@@ -79,8 +84,8 @@ fn print_steps(steps: &CompileSteps, map_ms: f64, total_ms: f64) {
 }
 
 /// Prints how things are.
-pub(crate) fn status(arguments: &cli::Status) -> anyhow::Result<ExitCode> {
-    match call(&arguments.control, &ControlRequest::Status, STATUS_TIMEOUT)? {
+pub(crate) fn status(arguments: &cli::Ask) -> anyhow::Result<ExitCode> {
+    match call(&path(&arguments.control), &ControlRequest::Status, STATUS_TIMEOUT)? {
         ControlReply::Status(status) if arguments.json => {
             println!("{}", serde_json::to_string_pretty(&status)?);
         }

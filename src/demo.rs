@@ -31,7 +31,7 @@ pub(crate) fn demo(arguments: &cli::Demo) -> anyhow::Result<ExitCode> {
         listen: vec![arguments.listen],
         script: Some(arguments.script.clone()),
         upstream: upstreams,
-        control: Some(arguments.control.clone()),
+        control: arguments.control.clone(),
         ..cli::Serve::default()
     })
 }

@@ -14,9 +14,6 @@ use crate::check::Sealed;
 use crate::format::{HEADER_BYTES, Protection, page_end};
 use crate::{EntryPoint, Slot};
 
-/// Bytes that a thrown exception's description may have.
-const DESCRIPTION_BYTES: usize = 1024;
-
 /// What `main` and initialisers get: count and vector of arguments, and the environment.
 pub type Arguments = (c_int, *const *const c_char, *const *const c_char);
 
@@ -84,9 +81,7 @@ mod ffi {
             argc: c_int,
             argv: *const *const c_char,
             environment: *const *const c_char,
-            text: *mut c_char,
-            size: usize,
-        ) -> bool;
+        ) -> *mut c_char;
         pub(super) fn kiln_initialise_program(
             table: *const *const c_void,
             count: usize,
@@ -100,9 +95,7 @@ mod ffi {
             hook: *const c_void,
             action: *mut c_void,
             request: *mut c_void,
-            text: *mut c_char,
-            size: usize,
-        ) -> bool;
+        ) -> *mut c_char;
         pub(super) fn kiln_call_main(
             main: *const c_void,
             argc: c_int,
@@ -194,16 +187,13 @@ impl Mapped {
     }
 
     fn run_table(&self, table: Range<u64>, arguments: Arguments) -> Result<(), MapError> {
-        let mut text = [0u8; DESCRIPTION_BYTES];
         let (first, count) = (functions(&table), function_count(&table));
         let (argc, argv, environment) = arguments;
         // SAFETY: the table was checked to be aligned and mapped; its words are functions that the
         // linker put there, or null. Exceptions end in the callee.
-        let returned = unsafe {
-            let (text, size) = (text.as_mut_ptr().cast(), text.len());
-            ffi::kiln_run_functions(first, count, argc, argv, environment, text, size)
-        };
-        if returned { Ok(()) } else { Err(MapError::Initialiser(description(&text))) }
+        let thrown =
+            unsafe { thrown(ffi::kiln_run_functions(first, count, argc, argv, environment)) };
+        thrown.map_err(MapError::Initialiser)
     }
 
     /// Calls the hook of a script: `action` is a `kiln_action` for its answer, `request` is a
@@ -217,13 +207,8 @@ impl Mapped {
         action: *mut c_void,
         request: *mut c_void,
     ) -> Result<(), String> {
-        let mut text = [0u8; DESCRIPTION_BYTES];
         // SAFETY: the caller upholds it; exceptions end in the callee.
-        let returned = unsafe {
-            let (text, size) = (text.as_mut_ptr().cast(), text.len());
-            ffi::kiln_call_hook(hook as *const c_void, action, request, text, size)
-        };
-        if returned { Ok(()) } else { Err(description(&text)) }
+        unsafe { thrown(ffi::kiln_call_hook(hook as *const c_void, action, request)) }
     }
 
     /// Calls a program's `main` with these arguments and returns its exit code.
@@ -243,8 +228,22 @@ fn function_count(table: &Range<u64>) -> usize {
     (table.end - table.start) as usize / size_of::<u64>()
 }
 
-fn description(text: &[u8]) -> String {
-    CStr::from_bytes_until_nul(text).unwrap_or_default().to_string_lossy().into_owned()
+/// What a guarded call came to.
+///
+/// # Safety
+///
+/// `description` is null, or a string that is for the caller to free.
+#[allow(unsafe_code)]
+unsafe fn thrown(description: *mut c_char) -> Result<(), String> {
+    if description.is_null() {
+        return Ok(());
+    }
+    // SAFETY: the caller upholds it.
+    unsafe {
+        let text = CStr::from_ptr(description).to_string_lossy().into_owned();
+        libc::free(description.cast());
+        Err(text)
+    }
 }
 
 #[allow(unsafe_code)]

@@ -127,13 +127,32 @@ void *new_value(const Control *control) {
   return value;
 }
 
-// The type and the message of the exception being handled.
-void describe(const char *message, char *text, size_t size) {
+// Longest message of an exception that is passed on.
+constexpr int MESSAGE_BYTES_MAX = 1000;
+
+// The type and the message of the exception being handled, for the caller to free().
+char *describe(const char *message) {
   const std::type_info *type = abi::__cxa_current_exception_type();
   int status = 0;
   char *name = type ? abi::__cxa_demangle(type->name(), nullptr, nullptr, &status) : nullptr;
-  std::snprintf(text, size, message ? "%s: %s" : "%s", name ? name : "an exception", message);
+  char *text = nullptr;
+  int length = asprintf(&text, "%s%s%.*s", name ? name : "an exception", message ? ": " : "",
+                        MESSAGE_BYTES_MAX, message ? message : "");
   std::free(name);
+  if (length < 0) std::abort();
+  return text;
+}
+
+// Calls; null, or a description of the exception that came out.
+template <typename Call> char *guarded(Call call) {
+  try {
+    call();
+    return nullptr;
+  } catch (const std::exception &error) {
+    return describe(error.what());
+  } catch (...) {
+    return describe(nullptr);
+  }
 }
 
 // GDB's JIT interface ("JIT Compilation Interface" in its manual): a list of ELF files in memory, and
@@ -348,35 +367,20 @@ void kiln_forget_image(uintptr_t start, uintptr_t end) {
 }
 
 // The following enter an image. Unwinding must not reach Rust, so what is thrown ends here:
-// false says that an exception came out, which `text` then describes.
+// an answer that is not null describes the exception that came out, and is for the caller to free().
 
 // Runs a table of initialisers or finalisers; null entries are none.
-bool kiln_run_functions(void (*const *table)(int, char **, char **), size_t count, int argc,
-                        char **argv, char **environment, char *text, size_t size) {
-  try {
+char *kiln_run_functions(void (*const *table)(int, char **, char **), size_t count, int argc,
+                         char **argv, char **environment) {
+  return guarded([&] {
     for (size_t i = 0; i < count; i++)
       if (table[i] != nullptr) table[i](argc, argv, environment);
-    return true;
-  } catch (const std::exception &error) {
-    describe(error.what(), text, size);
-  } catch (...) {
-    describe(nullptr, text, size);
-  }
-  return false;
+  });
 }
 
 // Calls a hook: kiln_action hook(kiln_request *), the action in memory.
-bool kiln_call_hook(void *(*hook)(void *, void *), void *action, void *request, char *text,
-                    size_t size) {
-  try {
-    hook(action, request);
-    return true;
-  } catch (const std::exception &error) {
-    describe(error.what(), text, size);
-  } catch (...) {
-    describe(nullptr, text, size);
-  }
-  return false;
+char *kiln_call_hook(void *(*hook)(void *, void *), void *action, void *request) {
+  return guarded([&] { hook(action, request); });
 }
 
 // Runs a table of a program's initialisers; an exception that leaves one ends the process.

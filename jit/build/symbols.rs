@@ -116,7 +116,7 @@ fn archive(name: &str) -> Names {
     for member in archive.members() {
         let content = member.expect("it is whole").data(&*data).expect("it is whole");
         let Ok(file) = object::File::parse(content) else { continue };
-        let defined = file.symbols().filter(|symbol| linkable(symbol));
+        let defined = file.symbols().filter(linkable);
         names.extend(defined.filter_map(|symbol| Some((symbol.name().ok()?.to_owned(), None))));
     }
     names

@@ -8,19 +8,20 @@ use std::collections::HashMap;
 macro_rules! table {
     ($symbol:ident, $names:literal, $own:literal) => {{
         #[allow(unsafe_code)]
-        {
-            unsafe extern "C" {
-                static $symbol: [u64; 0];
-            }
-            let names = include_str!(concat!(env!("OUT_DIR"), $names));
-            let own = include_str!(concat!(env!("OUT_DIR"), $own));
-            let count = names.lines().count();
-            // SAFETY: the build wrote as many addresses as names, in the same order.
-            let addresses =
-                unsafe { std::slice::from_raw_parts((&raw const $symbol).cast::<u64>(), count) };
-            Table { names, own, addresses }
+        unsafe extern "C" {
+            static $symbol: u64;
         }
+        let names = include_str!(concat!(env!("OUT_DIR"), $names));
+        let own = include_str!(concat!(env!("OUT_DIR"), $own));
+        Table { names, own, addresses: addresses(&raw const $symbol, names) }
     }};
+}
+
+/// The addresses of a table, as many as there are names.
+#[allow(unsafe_code)]
+fn addresses(first: *const u64, names: &str) -> &'static [u64] {
+    // SAFETY: the build wrote as many addresses as names, in the same order, into read-only memory.
+    unsafe { std::slice::from_raw_parts(first, names.lines().count()) }
 }
 
 struct Table {

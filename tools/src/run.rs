@@ -85,7 +85,7 @@ fn print_diagnostics(outcome: &CompileOutcome) {
 fn run(image: Sealed, path: &Path, arguments: &[OsString]) -> Exit {
     child::default_signals();
     let argv = std::iter::once(path.as_os_str()).chain(arguments.iter().map(OsString::as_os_str));
-    let argv: Vec<CString> = argv.filter_map(|argument| c_string(argument)).collect();
+    let argv: Vec<CString> = argv.filter_map(c_string).collect();
     let environment: Vec<CString> = std::env::vars_os()
         .filter_map(|(name, value)| {
             CString::new([name.as_bytes(), b"=", value.as_bytes()].concat()).ok()
