@@ -46,6 +46,13 @@ impl ScriptFiles {
         self.headers.size(path).is_none() && !path.starts_with(KILN_INCLUDE)
     }
 
+    /// A file as the operator would name it: relative to the working folder if `named` is.
+    pub(crate) fn as_named(&self, file: &str, named: &Path) -> String {
+        let relative = Path::new(file).strip_prefix(&self.working_folder).ok();
+        let relative = relative.filter(|_| named.is_relative());
+        relative.map_or_else(|| file.to_owned(), |relative| relative.display().to_string())
+    }
+
     /// A line of one of the author's files, from 1, as debug information names it.
     pub(crate) fn line(&self, file: &str, number: u32) -> Option<&'static str> {
         let path = Path::new(&self.working_folder).join(file);

@@ -232,7 +232,7 @@ fn refusal(symbol: &str, place: Option<&Place>, job: &Job<'_>, files: &ScriptFil
         Source::Program(path) => (path, format!("`{name}` is not defined")),
     };
     let Some(place) = place else { return diagnostic(&path.display().to_string(), message) };
-    let Place { file, line, column } = place.clone();
+    let (file, line, column) = (files.as_named(&place.file, path), place.line, place.column);
     // The source line with a caret, as Clang prints it.
     let source = files.line(&file, line).unwrap_or_default();
     let caret = " ".repeat(column.saturating_sub(1) as usize);

@@ -5,18 +5,20 @@
 //! until one is in the author's own file.
 
 use std::collections::HashSet;
+use std::ffi::{c_char, c_uint};
+use std::path::Path;
 
 use inkwell::llvm_sys::core::{
-    LLVMGetBasicBlockParent, LLVMGetDebugLocColumn, LLVMGetDebugLocFilename, LLVMGetDebugLocLine,
-    LLVMGetFirstUse, LLVMGetInstructionParent, LLVMGetNextUse, LLVMGetUser, LLVMIsAConstant,
-    LLVMIsAInstruction,
+    LLVMGetBasicBlockParent, LLVMGetDebugLocColumn, LLVMGetDebugLocDirectory,
+    LLVMGetDebugLocFilename, LLVMGetDebugLocLine, LLVMGetFirstUse, LLVMGetInstructionParent,
+    LLVMGetNextUse, LLVMGetUser, LLVMIsAConstant, LLVMIsAInstruction,
 };
 use inkwell::llvm_sys::prelude::LLVMValueRef;
 
 /// Most values visited for one symbol.
 const VISITED_MAX: usize = 10_000;
 
-/// A place in a file: line and column from 1.
+/// A place in a file: its absolute path, line and column from 1.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Place {
     pub(crate) file: String,
@@ -68,16 +70,21 @@ fn users(value: LLVMValueRef) -> Vec<LLVMValueRef> {
 }
 
 fn place_of(instruction: LLVMValueRef) -> Option<Place> {
-    // SAFETY: the value is an instruction; the name belongs to its debug information.
-    let (line, column, file) = unsafe {
-        let mut length = 0;
-        let file = LLVMGetDebugLocFilename(instruction, &mut length);
-        if file.is_null() {
-            return None;
-        }
-        let file = std::slice::from_raw_parts(file.cast::<u8>(), length as usize);
-        (LLVMGetDebugLocLine(instruction), LLVMGetDebugLocColumn(instruction), file)
+    // SAFETY: the value is an instruction; the names belong to its debug information.
+    let (line, column, folder, file) = unsafe {
+        let text = |read: unsafe extern "C" fn(LLVMValueRef, *mut c_uint) -> *const c_char| {
+            let mut length = 0;
+            let bytes = read(instruction, &mut length);
+            if bytes.is_null() {
+                return String::new();
+            }
+            let bytes = std::slice::from_raw_parts(bytes.cast::<u8>(), length as usize);
+            String::from_utf8_lossy(bytes).into_owned()
+        };
+        let (line, column) = (LLVMGetDebugLocLine(instruction), LLVMGetDebugLocColumn(instruction));
+        (line, column, text(LLVMGetDebugLocDirectory), text(LLVMGetDebugLocFilename))
     };
-    let file = String::from_utf8_lossy(file).into_owned();
+    // Clang splits a path where it parts from the working folder's.
+    let file = Path::new(&folder).join(file).to_string_lossy().into_owned();
     (line > 0 && !file.is_empty()).then_some(Place { file, line, column })
 }
