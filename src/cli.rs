@@ -39,8 +39,8 @@ pub(crate) enum Command {
 
 #[derive(Args, Clone, Default)]
 pub(crate) struct Control {
-    /// Unix socket between the master and `kiln reload` and `kiln status` [default: kiln.sock in /run,
-    /// or in $XDG_RUNTIME_DIR or the folder for temporary files when not root].
+    /// Unix socket of `kiln reload` and `kiln status` [default: /run/kiln.sock, or kiln.sock in
+    /// $XDG_RUNTIME_DIR when not root].
     #[arg(id = "control", long = "control", value_name = "PATH")]
     pub(crate) path: Option<PathBuf>,
 }

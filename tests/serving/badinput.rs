@@ -98,7 +98,7 @@ kiln::Action on_request(kiln::Request&) {
     let kiln = Kiln::start(&replying("fine"));
     kiln.write_script("site.cc", script);
     let diagnostics = kiln.reload().expect_refused();
-    assert!(diagnostics.contains("site.cc:5: error: "), "{diagnostics}");
+    assert!(diagnostics.contains("site.cc:5:9: error: "), "{diagnostics}");
     assert!(diagnostics.contains("`fork`"), "{diagnostics}");
     kiln.get("/").expect(200, "fine");
     assert_eq!(kiln.generation(), 1);
