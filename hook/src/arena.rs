@@ -7,7 +7,7 @@ const BLOCK_BYTES: usize = 64 << 10;
 /// Most bytes that one request may take: a reply made by a script is at most this large.
 pub(crate) const REQUEST_BYTES_MAX: usize = 64 << 20;
 /// Alignment that `malloc` gives, and so the arena.
-const ALIGN: usize = 16;
+pub(crate) const ALIGN: usize = 16;
 
 /// Blocks of one worker's arena.
 pub(crate) struct Arena {

@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicPtr, Ordering};
 use nix::time::{ClockId, clock_gettime};
 
 use crate::abi::{self, Context, Host, Str};
-use crate::arena::Arena;
+use crate::arena::{self, Arena};
 use crate::{Edit, field};
 
 /// Most changes that a script makes to one request.
@@ -68,9 +68,17 @@ impl Call {
         CURRENT.store(std::ptr::null_mut(), Ordering::Relaxed);
     }
 
-    /// A copy in the arena.
+    /// A copy in the arena: of the bytes that the script has left over, as its own code takes them,
+    /// and of a block of its own only when those do not suffice.
     fn keep(&mut self, bytes: &[u8]) -> Option<&'static [u8]> {
-        let place = self.arena.allocate(bytes.len().max(1)).cast::<u8>();
+        let size = bytes.len().next_multiple_of(arena::ALIGN);
+        let (next, end) = (self.context.arena_next, self.context.arena_end);
+        let place = if size <= end.addr().saturating_sub(next.addr()) {
+            self.context.arena_next = next.wrapping_add(size);
+            next
+        } else {
+            self.arena.allocate(size).cast()
+        };
         if place.is_null() {
             return None;
         }
