@@ -11,7 +11,9 @@ mod scoreboard;
 use std::os::fd::OwnedFd;
 
 pub use channel::{Channel, FILES_MAX, MESSAGE_MAX, Received};
-pub use order::{CompileOutcome, CompileSteps, Diagnostic, ListenerId, Order, Report, Severity};
+pub use order::{
+    CompileOutcome, CompileSteps, Diagnostic, ListenerId, Order, Report, ServerNews, Severity,
+};
 pub use scoreboard::{OwnPage, Scoreboard, WorkerPage, WorkerState};
 
 /// Most workers that one master runs; the scoreboard has a page for each.

@@ -3,6 +3,8 @@
 //! They travel as JSON in one datagram each, with the descriptors they are about beside them: orders
 //! are rare (a reload, a death, a change of scale), so what `strace` shows counts for more than bytes.
 
+use std::net::SocketAddr;
+
 use serde::{Deserialize, Serialize};
 
 /// Names one listening socket: the address it listens on, and the worker it was made for.
@@ -17,7 +19,8 @@ pub struct ListenerId {
 /// Master to worker.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Order {
-    /// Map the sealed image that travels with this order and send new requests to it.
+    /// Map the sealed image that travels with this order, take over the settings that travel as a
+    /// second file (JSON, whose type master and heritage do not know), and send new requests there.
     /// Answered by [`Report::Loaded`] or [`Report::LoadFailed`].
     Load {
         /// Number of the generation.
@@ -40,6 +43,8 @@ pub enum Order {
         /// Which socket it is.
         listener: ListenerId,
     },
+    /// Something about an upstream's server that a configuration does not say.
+    News(ServerNews),
     /// Accept what waits, close every listener, finish every request, and exit with 0.
     Drain,
     /// Exit with 0 now.
@@ -75,10 +80,43 @@ pub enum Report {
         /// Number of the generation.
         generation: u64,
     },
+    /// Something about an upstream's server that the other workers should know.
+    News(ServerNews),
     /// The queue of this listening socket was emptied and the worker closed its copy.
     Released {
         /// Which socket it is.
         listener: ListenerId,
+    },
+}
+
+/// What becomes known of the servers of upstreams while Kiln runs: from the broker to the master and
+/// from one worker to it, and from the master to every worker.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum ServerNews {
+    /// These are now all the addresses that a name stands for.
+    Resolved {
+        /// Name with its port, as configured.
+        name: String,
+        /// Sorted, without repetition; the last ones that were known when a name stops to resolve.
+        addresses: Vec<SocketAddr>,
+    },
+    /// The health check of a server changed its mind.
+    Checked {
+        /// Name of the upstream.
+        upstream: String,
+        /// The server.
+        server: SocketAddr,
+        /// Whether it gets requests.
+        is_well: bool,
+    },
+    /// A worker sends a server nothing more for its failures, and so should the others.
+    Ejected {
+        /// Name of the upstream.
+        upstream: String,
+        /// The server.
+        server: SocketAddr,
+        /// For how long.
+        for_ms: u64,
     },
 }
 

@@ -1,0 +1,306 @@
+//! What an operator can set: each setting stands here once, with its name in `kiln.toml`, its type, its
+//! default, its range, its unit and a sentence.
+//!
+//! Whoever checks, explains or documents settings reads [`Setting`]s; whoever serves reads the fields.
+//! Nothing here reads a file: that is the command line's part. A value that was not checked against its
+//! range ([`Settings::check`] in the crate that reads files) is served as it is.
+#![forbid(unsafe_code)]
+
+use std::collections::BTreeMap;
+use std::ops::RangeInclusive;
+
+use serde::{Deserialize, Serialize};
+
+/// What there is to know about one setting.
+#[derive(Clone, Debug)]
+pub struct Setting {
+    /// Name, as in `kiln.toml`.
+    pub name: &'static str,
+    /// What it decides, in a sentence or two, with the reason for its default.
+    pub sentence: &'static str,
+    /// What a value may be.
+    pub kind: Kind,
+}
+
+/// What a value may be.
+#[derive(Clone, Debug)]
+pub enum Kind {
+    /// A whole number.
+    Number {
+        /// What counts if nothing is said.
+        default: u64,
+        /// What is taken.
+        range: RangeInclusive<u64>,
+        /// What is counted.
+        unit: &'static str,
+    },
+    /// Something else; in words.
+    Other {
+        /// What counts if nothing is said, as it would be written.
+        default: &'static str,
+        /// What can be written.
+        takes: &'static str,
+    },
+}
+
+/// Declares a table of `kiln.toml`: numbers first, then everything else.
+macro_rules! table {
+    (
+        $(#[doc = $about:literal])+
+        $name:ident {
+            $(
+                $(#[doc = $doc:literal])+
+                $number:ident: $default:expr, $range:expr, $unit:literal;
+            )*
+        }
+        $({
+            $(
+                $(#[doc = $other_doc:literal])+
+                $other:ident: $type:ty = $other_default:expr, $written:literal, $takes:literal;
+            )*
+        })?
+    ) => {
+        $(#[doc = $about])+
+        #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+        #[serde(deny_unknown_fields, default)]
+        pub struct $name {
+            $( $(#[doc = $doc])+ pub $number: u64, )*
+            $($( $(#[doc = $other_doc])+ pub $other: $type, )*)?
+        }
+
+        impl Default for $name {
+            fn default() -> Self {
+                $name {
+                    $( $number: $default, )*
+                    $($( $other: $other_default, )*)?
+                }
+            }
+        }
+
+        impl $name {
+            /// Every setting of this table, in the order of the reference.
+            pub const SETTINGS: &[Setting] = &[
+                $(
+                    Setting {
+                        name: stringify!($number),
+                        sentence: concat!($($doc),+),
+                        kind: Kind::Number { default: $default, range: $range, unit: $unit },
+                    },
+                )*
+                $($(
+                    Setting {
+                        name: stringify!($other),
+                        sentence: concat!($($other_doc),+),
+                        kind: Kind::Other { default: $written, takes: $takes },
+                    },
+                )*)?
+            ];
+        }
+    };
+}
+
+/// More than any machine has memory for, and few enough that sums of such numbers don't overflow.
+const MANY: u64 = 1 << 20;
+/// A day: what is meant to last longer should not hang on one connection.
+const DAY_MS: u64 = 24 * 60 * 60 * 1000;
+/// Bytes of the largest head: a buffer of a worker, less what Kiln adds when it forwards.
+pub const HEAD_BYTES_MAX: u64 = 15 * 1024;
+/// Field lines of the largest head: browsers send about 20, gateways add a few.
+pub const FIELDS_MAX: u64 = 100;
+
+table! {
+    /// Limits on what clients may send and hold. Each is of one worker.
+    Limits {
+        /// Client connections open at once; one more is answered 503.
+        /// With a descriptor for each and one for its origin, the default is half of the usual hard limit of 65536.
+        connections: 16 * 1024, 1..=MANY, "connections";
+        /// Connections of one client address (of one /64 for IPv6); one more is answered 503.
+        /// Many users may share an address, so that the default is no limit of its own.
+        client_connections: 16 * 1024, 1..=MANY, "connections";
+        /// Requests on one client connection before it is closed.
+        /// Often enough for connections to spread over workers again after their number has changed.
+        requests_per_connection: 100_000, 1..=1 << 40, "requests";
+        /// Bytes of a request head; more is answered 431.
+        head_bytes: HEAD_BYTES_MAX, 1024..=HEAD_BYTES_MAX, "bytes";
+        /// Bytes of a request line; more is answered 414.
+        /// RFC 9112, section 3, asks for at least 8000.
+        line_bytes: 8000, 64..=HEAD_BYTES_MAX, "bytes";
+        /// Field lines of a request head; more is answered 431.
+        /// nginx and Apache httpd stop at 100 as well.
+        fields: FIELDS_MAX, 1..=FIELDS_MAX, "lines";
+        /// Bytes of a request body; more is answered 413.
+        /// Bodies stream through bounded memory, so this stops a sender without end and nobody else.
+        request_body_bytes: 16 << 30, 0..=1 << 50, "bytes";
+        /// Bytes a second that a request body must bring on average, once body_grace_ms is over; 0 is any rate.
+        /// Low enough for the slowest links, and a sender that dribbles does not hold a connection for days.
+        request_body_rate: 128, 0..=1 << 40, "bytes a second";
+        /// Bytes of a request body that are read and thrown away to keep the connection, after an answer that did not need it.
+        /// Beyond that a new connection costs less.
+        discard_bytes: 64 * 1024, 0..=1 << 30, "bytes";
+    }
+}
+
+table! {
+    /// How long Kiln waits for whom.
+    Timeouts {
+        /// For a request head to arrive, from its first byte or from the connection.
+        /// A head is a few packets, and slow senders hold a buffer each.
+        head_ms: 10_000, 1..=DAY_MS, "ms";
+        /// For another request on a client connection.
+        /// Browsers keep theirs for about a minute.
+        keep_alive_ms: 75_000, 1..=DAY_MS, "ms";
+        /// For a byte in the middle of a body, sent or received, on either side.
+        body_ms: 30_000, 1..=DAY_MS, "ms";
+        /// Before limits.request_body_rate counts.
+        body_grace_ms: 20_000, 1..=DAY_MS, "ms";
+        /// For a connection to an origin to open.
+        /// One lost SYN is sent again after 1 s.
+        connect_ms: 3_000, 1..=DAY_MS, "ms";
+        /// For the head of a response, from the end of the request.
+        response_head_ms: 60_000, 1..=DAY_MS, "ms";
+        /// For a whole exchange with an origin, from the script's decision to the end of the response.
+        /// Long downloads and streams of events are usual, so the default is a day.
+        exchange_ms: DAY_MS, 1..=7 * DAY_MS, "ms";
+        /// For a place in the queue of an upstream whose servers are all busy; after that the answer is 503.
+        queue_ms: 5_000, 1..=DAY_MS, "ms";
+        /// For a byte in either direction of a tunnel (an upgraded connection, or CONNECT).
+        tunnel_ms: 3_600_000, 1..=7 * DAY_MS, "ms";
+        /// That an idle connection to an origin is kept.
+        /// Common servers close theirs after 60 to 75 s, and the race between close and reuse should be rare.
+        origin_idle_ms: 55_000, 1..=DAY_MS, "ms";
+        /// For an origin to answer Expect: 100-continue, before Kiln itself tells the client to go on.
+        /// curl waits as long.
+        continue_ms: 1_000, 1..=DAY_MS, "ms";
+        /// To read and throw away what a client still sends after its last answer.
+        linger_ms: 2_000, 1..=DAY_MS, "ms";
+        /// For requests to finish once a worker drains.
+        drain_ms: 60_000, 0..=DAY_MS, "ms";
+        /// For the scripts to compile.
+        compile_ms: 60_000, 1..=DAY_MS, "ms";
+    }
+}
+
+/// How the server for a request is chosen.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Balance {
+    /// Each in its turn, as often as its weight says.
+    #[default]
+    RoundRobin,
+    /// The one with the fewest requests for its weight.
+    LeastRequests,
+    /// Of two at random, the one that answers sooner and has fewer requests (power of two choices, over
+    /// an exponentially weighted moving average of latency).
+    TwoChoices,
+    /// By a key (Maglev): the same key goes to the same server while that is there.
+    Hash,
+}
+
+table! {
+    /// One upstream: servers that answer the same requests. Limits are of one worker.
+    Upstream {
+        /// Connections to each server at once; requests beyond wait in the queue.
+        connections: 1024, 1..=MANY, "connections";
+        /// Requests that wait while all servers are busy; one more is answered 503.
+        queue: 1024, 0..=MANY, "requests";
+        /// Idle connections kept to each server.
+        /// More than the usual concurrency of one worker to one server.
+        idle: 64, 0..=65_536, "connections";
+        /// Servers that one request is sent to at most, one after the other, while that is safe.
+        /// A third failure says more about the network than about the servers.
+        tries: 3, 1..=10, "servers";
+        /// Requests in a hundred that may be sent again; beyond, a failure is told to the client at once.
+        /// So servers that are overloaded don't get more load for it.
+        retry_percent: 20, 0..=100, "%";
+        /// Failures in a row (no connection, no valid answer in time, 502, 503 or 504) after which a server gets no requests for eject_ms; 0 is never.
+        eject_failures: 5, 0..=1000, "failures";
+        /// For how long a server is out at first; longer each time that it fails again at once, up to ten times that.
+        eject_ms: 10_000, 1..=DAY_MS, "ms";
+        /// Servers in a hundred that may be out for their failures at once.
+        /// When most fail, the fault is likely elsewhere.
+        eject_percent: 50, 0..=100, "%";
+        /// Time in which a server that comes back gets its share of requests little by little; 0 is at once.
+        slow_start_ms: 0, 0..=DAY_MS, "ms";
+        /// How often the names of its servers are resolved again.
+        resolve_ms: 10_000, 100..=DAY_MS, "ms";
+    }
+    {
+        /// Its servers: `"ADDRESS:PORT"`, `"NAME:PORT"`, or a table with `address` and perhaps `weight` and `drain`.
+        /// A name stands for every address that it resolves to.
+        servers: Vec<Server> = Vec::new(), "[]", "a list of servers";
+        /// How the server for a request is chosen.
+        balance: Balance = Balance::RoundRobin, "\"round-robin\"", "\"round-robin\", \"least-requests\", \"two-choices\" or \"hash\"";
+        /// Whether `CONNECT` requests that a script forwards here become tunnels to a server of this upstream.
+        connect: bool = false, "false", "true or false";
+        /// Asks each server whether it is well; without it every server counts as well.
+        health: Option<Health> = None, "none", "a table";
+        /// Instead of timeouts.connect_ms.
+        connect_ms: Option<u64> = None, "timeouts.connect_ms", "ms, from 1";
+        /// Instead of timeouts.response_head_ms.
+        response_head_ms: Option<u64> = None, "timeouts.response_head_ms", "ms, from 1";
+        /// Instead of timeouts.body_ms, for what the origin sends and takes.
+        body_ms: Option<u64> = None, "timeouts.body_ms", "ms, from 1";
+        /// Instead of timeouts.exchange_ms.
+        exchange_ms: Option<u64> = None, "timeouts.exchange_ms", "ms, from 1";
+    }
+}
+
+table! {
+    /// How a server is asked whether it is well: `GET path`, from one process for all workers.
+    Health {
+        /// Time between two questions to one server.
+        interval_ms: 2_000, 10..=DAY_MS, "ms";
+        /// Time for the whole answer.
+        timeout_ms: 1_000, 1..=DAY_MS, "ms";
+        /// Good answers in a row after which a server gets requests again.
+        rise: 2, 1..=1000, "answers";
+        /// Bad answers in a row after which a server gets no more requests.
+        fall: 3, 1..=1000, "answers";
+        /// The lowest status that is a good answer.
+        status_min: 200, 100..=599, "status";
+        /// The highest status that is a good answer.
+        status_max: 399, 100..=599, "status";
+    }
+    {
+        /// Target of the request.
+        path: String = "/".to_owned(), "\"/\"", "a path";
+        /// `Host` of the request.
+        host: Option<String> = None, "the upstream's name", "a host";
+    }
+}
+
+/// One server, as configured.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Server {
+    /// Address or name, with the port.
+    pub address: String,
+    /// Its share of requests, beside the weights of the others; 1 to 1000.
+    #[serde(default = "Server::weight_default")]
+    pub weight: u64,
+    /// Whether it gets no new requests.
+    #[serde(default)]
+    pub drain: bool,
+}
+
+impl Server {
+    fn weight_default() -> u64 {
+        1
+    }
+
+    /// A server of usual weight.
+    pub fn new(address: impl Into<String>) -> Self {
+        Server { address: address.into(), weight: 1, drain: false }
+    }
+}
+
+/// What a worker needs. It travels as JSON to workers that run when the configuration changes.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Worker {
+    /// Limits on clients.
+    pub limits: Limits,
+    /// Whom to wait for how long.
+    pub timeouts: Timeouts,
+    /// Where requests can be forwarded to, by name.
+    pub upstreams: BTreeMap<String, Upstream>,
+}
