@@ -124,6 +124,29 @@ impl BodyDecoder {
         }
     }
 
+    /// Bytes of which it is known, without looking at them, that they are content: those that are left of
+    /// a counted body, any number until the connection ends. None where each byte must be looked at.
+    #[inline]
+    pub fn counted_left(&self) -> Option<u64> {
+        match self {
+            Self::Length(left) => Some(*left),
+            Self::UntilClose => Some(u64::MAX),
+            Self::Done | Self::Chunked(_) => None,
+        }
+    }
+
+    /// Goes past content that was moved without being looked at, as splice(2) does. There must be as
+    /// much left as [`BodyDecoder::counted_left`] says.
+    pub fn skip(&mut self, count: u64) {
+        let left = self.counted_left().unwrap_or(0);
+        assert!(count <= left, "{count} bytes were moved of {left}");
+        match self {
+            Self::Length(left) if *left == count => *self = Self::Done,
+            Self::Length(left) => *left -= count,
+            Self::UntilClose | Self::Done | Self::Chunked(_) => {}
+        }
+    }
+
     /// Finds the next run of content. Call again while something is consumed and the body is not done.
     pub fn decode(&mut self, input: &[u8]) -> Result<Step, BodyError> {
         match self {
