@@ -2,7 +2,8 @@
 //!
 //! A head that goes out is generated line by line from fields that were checked when they came in; a
 //! head that came in is never copied through. What belongs to one connection alone (RFC 9110, section
-//! 7.6.1) is left behind here, in both directions.
+//! 7.6.1) is left behind here, in both directions. What others than a parser hand in, the edits and
+//! replies of scripts, is looked at once more: a name or value that would end its line is without effect.
 
 use std::io::Write;
 use std::net::IpAddr;
@@ -10,7 +11,8 @@ use std::time::SystemTime;
 
 use crate::Version;
 use crate::body::Framing;
-use crate::fields::{FieldSpan, Known, Span};
+use crate::connection;
+use crate::fields::{self, FieldSpan, Known, Span};
 use crate::request::RequestHead;
 use crate::response::ResponseHead;
 use crate::status::reason;
@@ -99,6 +101,16 @@ impl<'a> Output<'a> {
         Ok(())
     }
 
+    /// A field that no parser has checked; nothing, if it is none that may be written.
+    fn checked_field(&mut self, name: &[u8], value: &[u8]) -> Result<(), Full> {
+        let is_valid =
+            fields::is_token(name) && value.iter().all(|&byte| fields::is_value_byte(byte));
+        if is_valid && !Known::of(name).is_generated() {
+            self.field(name, value)?;
+        }
+        Ok(())
+    }
+
     fn content_length(&mut self, length: u64) -> Result<(), Full> {
         self.push(b"Content-Length: ")?;
         self.number(length)?;
@@ -147,11 +159,18 @@ pub struct Forwarded<'a> {
     pub client: IpAddr,
     /// `Host` for a 1.0 request that has none, since many servers refuse an empty one.
     pub default_host: &'a [u8],
+    /// Whether an upgrade that the client wants is offered to the origin.
+    pub upgrades: bool,
+    /// Whether what the peer says about the client is believed: its `Forwarded` and `X-Forwarded-*` are
+    /// passed on. A client that is not believed could claim to have come by TLS.
+    pub keeps_forwarded: bool,
 }
 
 /// Writes the head of a request to an origin: origin form, version 1.1, `Host`, the end-to-end fields
 /// with `edits` applied in their order, `Via` and `X-Forwarded-*`. Edits of fields that frame the
 /// message or belong to the connection are without effect.
+///
+/// `CONNECT` and a request that no more intermediary may pass on are not for an origin.
 pub fn upstream_request<'e, E>(
     out: &mut Output<'_>,
     head: &RequestHead,
@@ -162,6 +181,7 @@ pub fn upstream_request<'e, E>(
 where
     E: Iterator<Item = Edit<'e>> + Clone,
 {
+    assert!(!head.is_method(bytes, "CONNECT"), "a tunnel is no request to pass on");
     push_request_line(out, head, bytes)?;
     let is_edited = |name: &[u8]| edits.clone().any(|edit| edit.removes(name));
     if !is_edited(b"host") {
@@ -174,7 +194,12 @@ where
     for field in &head.fields {
         let name = field.name.of(bytes);
         let is_ours = match field.known {
-            Known::Host | Known::XForwardedFor | Known::XForwardedProto => true,
+            Known::Host | Known::XForwardedFor => true,
+            Known::Forwarded
+            | Known::XForwardedProto
+            | Known::XForwardedHost
+            | Known::XForwardedPort => !forwarded.keeps_forwarded,
+            Known::MaxForwards => head.max_forwards.is_some(),
             // An expectation that nobody waits for, or one from a 1.0 client.
             Known::Expect => !head.expects_continue,
             _ => false,
@@ -187,16 +212,33 @@ where
     if !is_edited(b"x-forwarded-for") {
         push_forwarded_for(out, head, bytes, forwarded.client)?;
     }
-    if !is_edited(b"x-forwarded-proto") {
+    let is_told = |known| {
+        let is_it = |field: &&FieldSpan| field.known == known;
+        let mut told = head.fields.iter().filter(is_it);
+        forwarded.keeps_forwarded
+            && told.any(|field| is_end_to_end(field, &head.connection_options, bytes))
+    };
+    if !is_told(Known::XForwardedProto) && !is_edited(b"x-forwarded-proto") {
         out.field(b"X-Forwarded-Proto", b"http")?;
+    }
+    let authority = head.authority.of(bytes);
+    let has_host = !authority.is_empty() && !is_told(Known::XForwardedHost);
+    if has_host && !is_edited(b"x-forwarded-host") {
+        out.field(b"X-Forwarded-Host", authority)?;
+    }
+    if let Some(count) = head.max_forwards.filter(|_| !is_edited(b"max-forwards")) {
+        push_max_forwards(out, count)?;
     }
     let mut later = edits;
     while let Some(edit) = later.next() {
         let (Edit::Set(name, value) | Edit::Add(name, value)) = edit else { continue };
         let is_undone = later.clone().any(|edit| edit.removes(name));
-        if !is_undone && !Known::of(name).is_generated() {
-            out.field(name, value)?;
+        if !is_undone {
+            out.checked_field(name, value)?;
         }
+    }
+    if forwarded.upgrades && head.wants_upgrade {
+        push_upgrade(out, &head.fields, bytes)?;
     }
     push_via(out, head.version)?;
     match head.framing {
@@ -218,7 +260,8 @@ pub struct ResponseFrame {
     pub closes: bool,
 }
 
-/// Writes the head of a response that an origin made.
+/// Writes the head of a response that an origin made. One that switches protocols has its fields for
+/// that, and what belongs to a body or to a connection that lives on has no place in it.
 pub fn relayed_response(
     out: &mut Output<'_>,
     head: &ResponseHead,
@@ -235,7 +278,10 @@ pub fn relayed_response(
         }
     }
     push_via(out, head.version)?;
-    if head.is_interim() {
+    if head.switches {
+        push_upgrade(out, &head.fields, bytes)?;
+    }
+    if head.is_interim() || head.switches {
         return out.push(b"\r\n");
     }
     if !has_date {
@@ -252,6 +298,7 @@ pub fn relayed_response(
         out.content_length(length)?;
     }
     if frame.framing == Framing::Chunked {
+        assert!(frame.version == Version::Http11, "a 1.0 client knows no chunks");
         out.push(b"Transfer-Encoding: chunked\r\n")?;
     }
     push_connection(out, frame)
@@ -279,20 +326,52 @@ pub fn reply(
     push_status_line(out, reply.status, reason(reply.status).as_bytes())?;
     out.push(&date.0)?;
     for &(name, value) in reply.fields {
-        let known = Known::of(name);
-        if !known.is_generated() && known != Known::Date {
-            out.field(name, value)?;
+        if Known::of(name) != Known::Date {
+            out.checked_field(name, value)?;
         }
     }
-    if !matches!(reply.status, 204 | 304) {
-        out.content_length(reply.content_bytes)?;
+    match reply.status {
+        204 | 304 => {}
+        // Unlike these two it is framed, as empty (RFC 9110, section 15.3.6).
+        205 => out.content_length(0)?,
+        _ => out.content_length(reply.content_bytes)?,
     }
     push_connection(out, frame)
 }
 
 /// Whether a reply of this status to a method other than `HEAD` has content.
 pub fn reply_has_content(status: u16) -> bool {
-    !matches!(status, 204 | 304)
+    !matches!(status, 204 | 205 | 304)
+}
+
+/// The answer to `CONNECT` after which the connection is a tunnel.
+pub const CONNECT_ESTABLISHED: &[u8] = b"HTTP/1.1 200 Connection Established\r\n\r\n";
+
+/// Fields that carry what lets somebody in. A reflected request would show them to scripts of a page
+/// that must not see them (RFC 9110, section 9.3.8).
+const SECRET_NAMES: [&[u8]; 8] = [
+    b"authorization",
+    b"proxy-authorization",
+    b"cookie",
+    b"cookie2",
+    b"x-api-key",
+    b"x-auth-token",
+    b"x-csrf-token",
+    b"x-forwarded-client-cert",
+];
+
+/// Writes the content that answers a `TRACE`, of type `message/http`: the request's head as it was
+/// received, without its secrets.
+pub fn trace_reply(out: &mut Output<'_>, head: &RequestHead, bytes: &[u8]) -> Result<(), Full> {
+    out.push(head.line(bytes))?;
+    out.push(b"\r\n")?;
+    for field in &head.fields {
+        let name = field.name.of(bytes);
+        if !SECRET_NAMES.iter().any(|secret| name.eq_ignore_ascii_case(secret)) {
+            out.field(name, field.value.of(bytes))?;
+        }
+    }
+    out.push(b"\r\n")
 }
 
 /// The interim response that tells a client to send its body.
@@ -353,6 +432,25 @@ fn push_forwarded_for(
     out.push(b"\r\n")
 }
 
+fn push_max_forwards(out: &mut Output<'_>, count: u64) -> Result<(), Full> {
+    assert!(count > 0, "a request that nobody may pass on was to be answered");
+    out.push(b"Max-Forwards: ")?;
+    out.number(count - 1)?;
+    out.push(b"\r\n")
+}
+
+/// What asks for an upgrade, or grants it: the protocols and the option that belongs to them.
+fn push_upgrade(out: &mut Output<'_>, fields: &[FieldSpan], bytes: &[u8]) -> Result<(), Full> {
+    out.push(b"Connection: upgrade\r\nUpgrade: ")?;
+    for (index, protocol) in connection::offered_protocols(fields, bytes).enumerate() {
+        if index > 0 {
+            out.push(b", ")?;
+        }
+        out.push(protocol)?;
+    }
+    out.push(b"\r\n")
+}
+
 fn push_via(out: &mut Output<'_>, received: Version) -> Result<(), Full> {
     match received {
         Version::Http10 => out.push(b"Via: 1.0 kiln\r\n"),
@@ -373,7 +471,8 @@ fn push_status_line(out: &mut Output<'_>, status: u16, reason: &[u8]) -> Result<
 }
 
 fn push_connection(out: &mut Output<'_>, frame: ResponseFrame) -> Result<(), Full> {
-    if frame.closes {
+    // What ends with the connection ends it.
+    if frame.closes || frame.framing == Framing::UntilClose {
         out.push(b"Connection: close\r\n")?;
     } else if frame.version == Version::Http10 {
         out.push(b"Connection: keep-alive\r\n")?;

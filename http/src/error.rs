@@ -42,9 +42,18 @@ pub enum RequestError {
     /// A transfer coding other than `chunked`.
     #[error("the transfer coding is not implemented")]
     TransferCoding,
-    /// `CONNECT`: Kiln opens no tunnels.
+    /// `CONNECT` where Kiln opens no tunnels.
     #[error("the method is not implemented")]
     Method,
+    /// Content that comes with `TRACE`, or a field of its framing with `CONNECT`.
+    #[error("a request of this method has no content")]
+    Content,
+    /// A `Connection` option that is no token, or more of them than there can be fields.
+    #[error("the Connection options are malformed or too many")]
+    Connection,
+    /// `Max-Forwards` is no number, or repeated, where it counts.
+    #[error("the Max-Forwards is malformed or repeated")]
+    MaxForwards,
     /// An `Expect` other than `100-continue`.
     #[error("the expectation cannot be met")]
     Expectation,
@@ -56,6 +65,7 @@ impl RequestError {
         match self {
             Self::LineEnd | Self::RequestLine | Self::Target | Self::Field => 400,
             Self::Host | Self::ContentLength | Self::TransferEncoding => 400,
+            Self::Content | Self::Connection | Self::MaxForwards => 400,
             Self::TargetTooLong => 414,
             Self::Expectation => 417,
             Self::HeadTooLarge | Self::FieldsTooMany => 431,
@@ -77,10 +87,14 @@ pub enum ResponseError {
     /// A field line that is no `name: value`, is folded, or has a forbidden byte.
     #[error("a field line is malformed")]
     Field,
+    /// A `Connection` option that is no token, or more of them than there can be fields.
+    #[error("the Connection options are malformed or too many")]
+    Connection,
     /// The head is longer than the limit, or has too many fields.
     #[error("the response head is too large")]
     TooLarge,
-    /// `Content-Length` or `Transfer-Encoding` leave the length of the body in doubt.
+    /// `Content-Length` or `Transfer-Encoding` leave the length of the body in doubt, or announce
+    /// one where there is none.
     #[error("the length of the body is in doubt")]
     Framing,
 }

@@ -30,6 +30,16 @@ impl Span {
         &bytes[self.start as usize..self.end as usize]
     }
 
+    /// Offset of its first byte.
+    pub(crate) fn start(self) -> usize {
+        self.start as usize
+    }
+
+    /// Offset past its last byte.
+    pub(crate) fn end(self) -> usize {
+        self.end as usize
+    }
+
     /// Whether there is nothing in it.
     #[inline]
     pub fn is_empty(self) -> bool {
@@ -48,6 +58,17 @@ pub struct FieldSpan {
     pub known: Known,
 }
 
+impl FieldSpan {
+    /// The field line that httparse found in `head`.
+    pub(crate) fn of(head: &[u8], field: &httparse::Header<'_>) -> Self {
+        FieldSpan {
+            name: Span::locate(head, field.name.as_bytes()),
+            value: Span::locate(head, trim(field.value)),
+            known: Known::of(field.name.as_bytes()),
+        }
+    }
+}
+
 /// The fields that change what Kiln does. Every other one is carried without being understood.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Known {
@@ -59,15 +80,25 @@ pub enum Known {
     TransferEncoding,
     /// Options for this connection alone, naming fields that stay on it.
     Connection,
-    /// Never leaves the connection: `Keep-Alive`, `Proxy-Connection`, `TE`, `Upgrade`; and `Trailer`,
-    /// because trailers are not relayed.
+    /// Protocols that the connection could switch to (RFC 9110, section 7.8).
+    Upgrade,
+    /// Never leaves the connection: `Keep-Alive`, `Proxy-Connection`, `TE`, `HTTP2-Settings`; and
+    /// `Trailer`, because trailers are not relayed.
     HopByHop,
     /// Behaviour that the client wants from the server.
     Expect,
+    /// How many more intermediaries may pass the request on (RFC 9110, section 7.6.2).
+    MaxForwards,
+    /// What proxies in front tell about the request, by RFC 7239.
+    Forwarded,
     /// Addresses that the request came through.
     XForwardedFor,
     /// Scheme that the client used.
     XForwardedProto,
+    /// Host that the client asked for.
+    XForwardedHost,
+    /// Port that the client connected to.
+    XForwardedPort,
     /// When the message was made.
     Date,
     /// None of these.
@@ -85,13 +116,18 @@ impl Known {
             (4, b'h') if is("host") => Self::Host,
             (4, b'd') if is("date") => Self::Date,
             (6, b'e') if is("expect") => Self::Expect,
-            (7, b'u') if is("upgrade") => Self::HopByHop,
+            (7, b'u') if is("upgrade") => Self::Upgrade,
             (7, b't') if is("trailer") => Self::HopByHop,
+            (9, b'f') if is("forwarded") => Self::Forwarded,
             (10, b'c') if is("connection") => Self::Connection,
             (10, b'k') if is("keep-alive") => Self::HopByHop,
+            (12, b'm') if is("max-forwards") => Self::MaxForwards,
             (14, b'c') if is("content-length") => Self::ContentLength,
+            (14, b'h') if is("http2-settings") => Self::HopByHop,
             (15, b'x') if is("x-forwarded-for") => Self::XForwardedFor,
             (16, b'p') if is("proxy-connection") => Self::HopByHop,
+            (16, b'x') if is("x-forwarded-host") => Self::XForwardedHost,
+            (16, b'x') if is("x-forwarded-port") => Self::XForwardedPort,
             (17, b't') if is("transfer-encoding") => Self::TransferEncoding,
             (17, b'x') if is("x-forwarded-proto") => Self::XForwardedProto,
             _ => Self::Other,
@@ -102,7 +138,11 @@ impl Known {
     pub fn is_generated(self) -> bool {
         matches!(
             self,
-            Self::ContentLength | Self::TransferEncoding | Self::Connection | Self::HopByHop
+            Self::ContentLength
+                | Self::TransferEncoding
+                | Self::Connection
+                | Self::Upgrade
+                | Self::HopByHop
         )
     }
 }
@@ -116,6 +156,11 @@ pub fn is_token_byte(byte: u8) -> bool {
             | b'!' | b'#' | b'$' | b'%' | b'&' | b'\'' | b'*' | b'+' | b'-' | b'.' | b'^' | b'_'
             | b'`' | b'|' | b'~'
     )
+}
+
+/// Whether `text` is a token: not empty, and token bytes alone.
+pub fn is_token(text: &[u8]) -> bool {
+    !text.is_empty() && text.iter().all(|&byte| is_token_byte(byte))
 }
 
 /// Whether `byte` may stand in a field value, quoted or not (RFC 9110, section 5.5).
@@ -144,6 +189,12 @@ pub fn decimal(value: &[u8]) -> Option<u64> {
         number = number.checked_mul(10)?.checked_add(u64::from(digit))?;
     }
     (!value.is_empty()).then_some(number)
+}
+
+/// A decimal number as [`decimal`] takes it, but the greatest there is for any that is greater.
+pub(crate) fn decimal_or_max(value: &[u8]) -> Option<u64> {
+    let is_number = !value.is_empty() && value.iter().all(u8::is_ascii_digit);
+    is_number.then(|| decimal(value).unwrap_or(u64::MAX))
 }
 
 #[cfg(test)]
@@ -181,5 +232,12 @@ mod tests {
         check("tE", Known::HopByHop);
         check("ta", Known::Other);
         check("content_length", Known::Other);
+        check("upgrade", Known::Upgrade);
+        check("Http2-Settings", Known::HopByHop);
+        check("MAX-FORWARDS", Known::MaxForwards);
+        check("forwarded", Known::Forwarded);
+        check("x-forwarded-HOST", Known::XForwardedHost);
+        check("x-forwarded-port", Known::XForwardedPort);
+        check("x-forwarded-by", Known::Other);
     }
 }

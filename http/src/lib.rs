@@ -6,11 +6,12 @@
 //! differently from the origin behind it is how requests are smuggled.
 //!
 //! Reading order: `fields` (the alphabet), `scan` (where a head ends), `request` and `response` (what
-//! it says), `body` (where content ends), `encode` (typed values to bytes; the only place that makes
+//! it says), `connection` (what it says about the connection), `body` (where content ends), `encode` (typed values to bytes; the only place that makes
 //! bytes for a peer).
 #![forbid(unsafe_code)]
 
 pub mod body;
+mod connection;
 pub mod encode;
 mod error;
 pub mod fields;
@@ -37,6 +38,17 @@ pub enum Version {
     /// HTTP/1.1, and what later minor versions are treated as (RFC 9110, section 2.5).
     #[default]
     Http11,
+}
+
+impl Version {
+    /// The version that a start line names, if it is a 1.x.
+    pub(crate) fn of(name: &[u8]) -> Option<Self> {
+        match name {
+            b"HTTP/1.0" => Some(Self::Http10),
+            [b'H', b'T', b'T', b'P', b'/', b'1', b'.', b'1'..=b'9'] => Some(Self::Http11),
+            _ => None,
+        }
+    }
 }
 
 /// Most field lines of a head; more is answered 431.

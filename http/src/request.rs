@@ -6,6 +6,7 @@
 use std::mem::MaybeUninit;
 
 use crate::body::Framing;
+use crate::connection::ConnectionFields;
 use crate::error::RequestError;
 use crate::fields::{self, FieldSpan, Known, Span};
 use crate::scan::Scan;
@@ -21,6 +22,8 @@ pub struct Limits {
     pub line_bytes_max: usize,
     /// Field lines; at most [`FIELDS_MAX`].
     pub fields_max: usize,
+    /// Whether `CONNECT` is a method like others, rather than one that is refused.
+    pub takes_connect: bool,
 }
 
 /// A parsed request head. Spans are offsets into the bytes that it was parsed from.
@@ -32,11 +35,12 @@ pub struct RequestHead {
     pub method: Span,
     /// Target as it stood in the request line.
     pub target: Span,
-    /// Path of the target; `*` for the asterisk form, empty if an absolute form has none.
+    /// Path of the target; `*` for the asterisk form, empty for the authority form, and if an absolute
+    /// form has none.
     pub path: Span,
     /// Query of the target, without its question mark.
     pub query: Span,
-    /// Host that the request is for, from an absolute target or else from `Host`; may be empty in 1.0.
+    /// Host that the request is for, from the target or else from `Host`; may be empty in 1.0.
     pub authority: Span,
     /// Version of the request.
     pub version: Version,
@@ -48,6 +52,11 @@ pub struct RequestHead {
     pub is_persistent: bool,
     /// Whether the client holds its body back until it is told to go on.
     pub expects_continue: bool,
+    /// Whether the client asks to switch to a protocol that may be offered to an origin. Those that may
+    /// not are other versions of HTTP, and TLS.
+    pub wants_upgrade: bool,
+    /// How many more intermediaries may pass a `TRACE` or `OPTIONS` on; other methods have no such limit.
+    pub max_forwards: Option<u64>,
     /// Names that `Connection` lists: these fields stay on this connection.
     pub connection_options: Vec<Span>,
 }
@@ -70,21 +79,28 @@ impl RequestHead {
         scan: &mut Scan,
         limits: &Limits,
     ) -> Result<Option<usize>, RequestError> {
-        let end = scan.advance(bytes).map_err(|_| RequestError::LineEnd)?;
-        let line = check_begun(bytes, scan, limits)?;
+        // Faults are found in the order of their bytes, so that what a message is refused for does
+        // not depend on the pieces that it came in.
+        let within_limit = &bytes[..bytes.len().min(limits.head_bytes_max)];
+        let scanned = scan.advance(within_limit);
+        let line = check_begun(&bytes[..scan.scanned()], scan, limits)?;
+        let end = scanned.map_err(|_| RequestError::LineEnd)?;
         let (Some(end), Some(line)) = (end, line) else {
             return match bytes.len() >= limits.head_bytes_max {
                 true => Err(RequestError::HeadTooLarge),
                 false => Ok(None),
             };
         };
-        if end > limits.head_bytes_max {
-            return Err(RequestError::HeadTooLarge);
-        }
+        self.interpret_line(bytes, &line, limits)?;
         self.tokenise(&bytes[..end], &line, scan, limits)?;
-        self.interpret_target(bytes)?;
         self.interpret_fields(bytes)?;
         Ok(Some(end))
+    }
+
+    /// The request line as it was received, without its line end.
+    pub(crate) fn line<'a>(&self, bytes: &'a [u8]) -> &'a [u8] {
+        let version_bytes = " HTTP/1.1".len();
+        &bytes[self.method.start()..self.target.end() + version_bytes]
     }
 
     /// Whether the method is `method`.
@@ -107,23 +123,26 @@ impl RequestHead {
         scan: &Scan,
         limits: &Limits,
     ) -> Result<(), RequestError> {
-        self.method = Span::locate(head, line.method);
-        self.target = Span::locate(head, line.target);
-        self.version = line.version;
         self.fields.clear();
         self.connection_options.clear();
         let mut slots = [const { MaybeUninit::uninit() }; FIELDS_MAX];
         let mut parsed = httparse::Request::new(&mut []);
         // httparse knows two versions; a later minor one is read as the latest that we know
         // (RFC 9110, section 2.5), so what it gets to see is the request line's own text only then.
-        match parsed.parse_with_uninit_headers(&head[scan.begin()..], &mut slots) {
-            Ok(httparse::Status::Complete(_)) => self.keep(head, parsed.headers, limits),
-            Ok(httparse::Status::Partial) => Err(RequestError::Field),
+        let message = &head[scan.begin()..];
+        match parsed.parse_with_uninit_headers(message, &mut slots) {
+            Ok(httparse::Status::Complete(length)) if length == message.len() => {
+                self.keep(head, parsed.headers, limits)
+            }
+            Ok(_) => Err(RequestError::Field),
             Err(httparse::Error::TooManyHeaders) => Err(RequestError::FieldsTooMany),
             Err(httparse::Error::Version) => {
                 let mut slots = [httparse::EMPTY_HEADER; FIELDS_MAX];
-                match httparse::parse_headers(&head[line.end..], &mut slots) {
-                    Ok(httparse::Status::Complete((_, parsed))) => self.keep(head, parsed, limits),
+                let lines = &head[line.end..];
+                match httparse::parse_headers(lines, &mut slots) {
+                    Ok(httparse::Status::Complete((length, parsed))) if length == lines.len() => {
+                        self.keep(head, parsed, limits)
+                    }
                     Err(httparse::Error::TooManyHeaders) => Err(RequestError::FieldsTooMany),
                     _ => Err(RequestError::Field),
                 }
@@ -141,20 +160,24 @@ impl RequestHead {
         if parsed.len() > limits.fields_max {
             return Err(RequestError::FieldsTooMany);
         }
-        self.fields.extend(parsed.iter().map(|field| FieldSpan {
-            name: Span::locate(head, field.name.as_bytes()),
-            value: Span::locate(head, fields::trim(field.value)),
-            known: Known::of(field.name.as_bytes()),
-        }));
+        self.fields.extend(parsed.iter().map(|field| FieldSpan::of(head, field)));
         Ok(())
     }
 
-    fn interpret_target(&mut self, bytes: &[u8]) -> Result<(), RequestError> {
-        if self.is_method(bytes, "CONNECT") {
+    /// What the request line says.
+    fn interpret_line(
+        &mut self,
+        bytes: &[u8],
+        line: &RequestLine<'_>,
+        limits: &Limits,
+    ) -> Result<(), RequestError> {
+        if line.method == b"CONNECT" && !limits.takes_connect {
             return Err(RequestError::Method);
         }
-        let Target { path, query, authority } =
-            target::parse(self.method.of(bytes), self.target.of(bytes))?;
+        self.method = Span::locate(bytes, line.method);
+        self.target = Span::locate(bytes, line.target);
+        self.version = line.version;
+        let Target { path, query, authority } = target::parse(line.method, line.target)?;
         self.path = Span::locate(bytes, path);
         self.query = Span::locate(bytes, query);
         self.authority = Span::locate(bytes, authority);
@@ -164,10 +187,11 @@ impl RequestHead {
     /// Everything that fields say about the message itself.
     fn interpret_fields(&mut self, bytes: &[u8]) -> Result<(), RequestError> {
         let mut framing = FramingFields::default();
+        let mut connection = ConnectionFields::default();
         let mut host: Option<Span> = None;
-        let mut closes = false;
-        let mut keeps_alive = false;
+        let counts_forwards = matches!(self.method.of(bytes), b"TRACE" | b"OPTIONS");
         self.expects_continue = false;
+        self.max_forwards = None;
         for field in &self.fields {
             let value = field.value.of(bytes);
             match field.known {
@@ -177,19 +201,21 @@ impl RequestHead {
                 Known::Host => host = Some(field.value),
                 Known::ContentLength => framing.add_content_length(value)?,
                 Known::TransferEncoding => framing.add_transfer_encoding(value)?,
-                Known::Connection => {
-                    for option in fields::list(value) {
-                        closes |= option.eq_ignore_ascii_case(b"close");
-                        keeps_alive |= option.eq_ignore_ascii_case(b"keep-alive");
-                        self.connection_options.push(Span::locate(bytes, option));
-                    }
-                }
+                Known::Connection => connection
+                    .add(bytes, value, &mut self.connection_options)
+                    .map_err(|_| RequestError::Connection)?,
                 // 1.0 has no expectations; a proxy in between may have left one (RFC 9110, 10.1.1).
                 Known::Expect if self.version == Version::Http10 => {}
                 Known::Expect if value.eq_ignore_ascii_case(b"100-continue") => {
                     self.expects_continue = true;
                 }
                 Known::Expect => return Err(RequestError::Expectation),
+                Known::MaxForwards if counts_forwards => {
+                    let count = fields::decimal_or_max(value).ok_or(RequestError::MaxForwards)?;
+                    if self.max_forwards.replace(count).is_some() {
+                        return Err(RequestError::MaxForwards);
+                    }
+                }
                 _ => {}
             }
         }
@@ -198,14 +224,28 @@ impl RequestHead {
             Some(host) if self.authority.is_empty() => self.authority = host,
             _ => {}
         }
-        self.is_persistent = match self.version {
-            Version::Http11 => !closes,
-            Version::Http10 => keeps_alive && !closes,
-        };
+        self.is_persistent = connection.is_persistent(self.version);
+        self.check_content(bytes, &framing)?;
         self.framing = framing.of_request(self.version)?;
         // A client without a body has nothing to hold back.
         self.expects_continue &= !matches!(self.framing, Framing::None | Framing::Length(0));
+        self.wants_upgrade = self.framing == Framing::None
+            && !self.is_method(bytes, "CONNECT")
+            && connection.wants_upgrade(self.version, &self.fields, bytes);
         Ok(())
+    }
+
+    /// Two methods never have content: it would be reflected by one (RFC 9110, section 9.3.8), and be
+    /// the first bytes of a tunnel to some and content to others for the other (section 9.3.6).
+    fn check_content(&self, bytes: &[u8], framing: &FramingFields) -> Result<(), RequestError> {
+        let is_refused = match self.method.of(bytes) {
+            b"TRACE" => {
+                framing.is_chunked || framing.content_length.is_some_and(|length| length > 0)
+            }
+            b"CONNECT" => framing.is_chunked || framing.content_length.is_some(),
+            _ => false,
+        };
+        if is_refused { Err(RequestError::Content) } else { Ok(()) }
     }
 }
 
@@ -292,16 +332,15 @@ fn request_line(bytes: &[u8], begin: usize, end: usize) -> Result<RequestLine<'_
     else {
         return Err(RequestError::RequestLine);
     };
-    if method.is_empty() || !method.iter().all(|&byte| fields::is_token_byte(byte)) {
+    if !fields::is_token(method) {
         return Err(RequestError::RequestLine);
     }
     if target.is_empty() || target.contains(&b'\r') {
         return Err(RequestError::RequestLine);
     }
-    let version = match version {
-        b"HTTP/1.0" => Version::Http10,
-        [b'H', b'T', b'T', b'P', b'/', b'1', b'.', b'1'..=b'9'] => Version::Http11,
-        [b'H', b'T', b'T', b'P', b'/', b'0'..=b'9', b'.', b'0'..=b'9'] => {
+    let version = match (Version::of(version), version) {
+        (Some(version), _) => version,
+        (None, [b'H', b'T', b'T', b'P', b'/', b'0'..=b'9', b'.', b'0'..=b'9']) => {
             return Err(RequestError::Version);
         }
         _ => return Err(RequestError::RequestLine),

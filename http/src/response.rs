@@ -6,6 +6,7 @@
 use std::mem::MaybeUninit;
 
 use crate::body::Framing;
+use crate::connection::ConnectionFields;
 use crate::error::ResponseError;
 use crate::fields::{self, FieldSpan, Known, Span};
 use crate::request::{FramingFields, Limits};
@@ -29,6 +30,9 @@ pub struct ResponseHead {
     pub is_chunked: bool,
     /// Whether the origin lets the connection live on after this response.
     pub is_persistent: bool,
+    /// Whether the origin switches to another protocol: a 101 with the fields that belong to it. A 101
+    /// without them is nothing to pass on.
+    pub switches: bool,
     /// Names that `Connection` lists: these fields stay on this connection.
     pub connection_options: Vec<Span>,
 }
@@ -41,30 +45,38 @@ impl ResponseHead {
         scan: &mut Scan,
         limits: &Limits,
     ) -> Result<Option<usize>, ResponseError> {
-        let end = scan.advance(bytes).map_err(|_| ResponseError::LineEnd)?;
+        // As with requests, what a head is refused for does not depend on the pieces that it came in.
+        let within_limit = &bytes[..bytes.len().min(limits.head_bytes_max)];
+        let scanned = scan.advance(within_limit);
         if scan.begin() != 0 {
             return Err(ResponseError::StatusLine);
         }
-        let head_bytes = end.unwrap_or(bytes.len());
-        if head_bytes > limits.head_bytes_max
-            || (end.is_none() && head_bytes == limits.head_bytes_max)
-        {
-            return Err(ResponseError::TooLarge);
-        }
-        let Some(end) = end else { return Ok(None) };
-        self.tokenise(&bytes[..end], limits)?;
+        let end = scanned.map_err(|_| ResponseError::LineEnd)?;
+        let (Some(end), Some(line_end)) = (end, scan.first_line_end()) else {
+            return match bytes.len() >= limits.head_bytes_max {
+                true => Err(ResponseError::TooLarge),
+                false => Ok(None),
+            };
+        };
+        self.interpret_line(&bytes[..line_end]).ok_or(ResponseError::StatusLine)?;
+        self.tokenise(&bytes[..end], line_end, limits)?;
         self.interpret_fields(bytes)?;
         Ok(Some(end))
     }
 
-    /// Whether another response to the same request follows (RFC 9110, section 15.2).
+    /// Whether another response to the same request follows (RFC 9110, section 15.2). None follows a
+    /// 101: the connection speaks another protocol then.
     pub fn is_interim(&self) -> bool {
+        self.is_informational() && self.status != 101
+    }
+
+    fn is_informational(&self) -> bool {
         (100..200).contains(&self.status)
     }
 
     /// How the end of the body is found (RFC 9112, section 6.3).
     pub fn framing(&self, answers_head: bool) -> Framing {
-        if answers_head || self.is_interim() || matches!(self.status, 204 | 304) {
+        if answers_head || self.is_informational() || matches!(self.status, 204 | 304) {
             return Framing::None;
         }
         match (self.is_chunked, self.content_length) {
@@ -74,42 +86,73 @@ impl ResponseHead {
         }
     }
 
-    fn tokenise(&mut self, head: &[u8], limits: &Limits) -> Result<(), ResponseError> {
+    /// What the status line says: `version SP status SP reason`. Some servers leave the last space out
+    /// where there is no reason; there is one way to read that.
+    fn interpret_line(&mut self, line: &[u8]) -> Option<()> {
+        let (version, rest) = line.strip_suffix(b"\r\n")?.split_at_checked(b"HTTP/1.1".len())?;
+        let (status, rest) = rest.strip_prefix(b" ")?.split_at_checked(3)?;
+        let reason = match rest {
+            [] => rest,
+            [b' ', reason @ ..] => reason,
+            _ => return None,
+        };
+        self.version = Version::of(version)?;
+        self.status = fields::decimal(status).and_then(|status| u16::try_from(status).ok())?;
+        self.reason = Span::locate(line, reason);
+        let is_valid = (100..600).contains(&self.status)
+            && reason.iter().all(|&byte| fields::is_value_byte(byte));
+        is_valid.then_some(())
+    }
+
+    fn tokenise(
+        &mut self,
+        head: &[u8],
+        line_end: usize,
+        limits: &Limits,
+    ) -> Result<(), ResponseError> {
         self.fields.clear();
         self.connection_options.clear();
         let mut slots = [const { MaybeUninit::uninit() }; FIELDS_MAX];
         let mut parsed = httparse::Response::new(&mut []);
         let config = httparse::ParserConfig::default();
         match config.parse_response_with_uninit_headers(&mut parsed, head, &mut slots) {
-            Ok(httparse::Status::Complete(_)) => {}
-            Ok(httparse::Status::Partial) => return Err(ResponseError::Field),
-            Err(httparse::Error::TooManyHeaders) => return Err(ResponseError::TooLarge),
-            Err(httparse::Error::Status | httparse::Error::Version) => {
-                return Err(ResponseError::StatusLine);
+            Ok(httparse::Status::Complete(length)) if length == head.len() => {
+                self.keep(head, parsed.headers, limits)
             }
-            Err(_) => return Err(ResponseError::Field),
+            Ok(_) => Err(ResponseError::Field),
+            Err(httparse::Error::TooManyHeaders) => Err(ResponseError::TooLarge),
+            // A later minor version, which httparse does not know.
+            Err(httparse::Error::Version) => {
+                let mut slots = [httparse::EMPTY_HEADER; FIELDS_MAX];
+                let lines = &head[line_end..];
+                match httparse::parse_headers(lines, &mut slots) {
+                    Ok(httparse::Status::Complete((length, parsed))) if length == lines.len() => {
+                        self.keep(head, parsed, limits)
+                    }
+                    Err(httparse::Error::TooManyHeaders) => Err(ResponseError::TooLarge),
+                    _ => Err(ResponseError::Field),
+                }
+            }
+            Err(_) => Err(ResponseError::Field),
         }
-        self.status = parsed.code.filter(|code| (100..600).contains(code)).unwrap_or(0);
-        if self.status == 0 {
-            return Err(ResponseError::StatusLine);
-        }
-        self.reason = Span::locate(head, parsed.reason.unwrap_or_default().as_bytes());
-        self.version = if parsed.version == Some(0) { Version::Http10 } else { Version::Http11 };
-        if parsed.headers.len() > limits.fields_max {
+    }
+
+    fn keep(
+        &mut self,
+        head: &[u8],
+        parsed: &[httparse::Header<'_>],
+        limits: &Limits,
+    ) -> Result<(), ResponseError> {
+        if parsed.len() > limits.fields_max {
             return Err(ResponseError::TooLarge);
         }
-        self.fields.extend(parsed.headers.iter().map(|field| FieldSpan {
-            name: Span::locate(head, field.name.as_bytes()),
-            value: Span::locate(head, fields::trim(field.value)),
-            known: Known::of(field.name.as_bytes()),
-        }));
+        self.fields.extend(parsed.iter().map(|field| FieldSpan::of(head, field)));
         Ok(())
     }
 
     fn interpret_fields(&mut self, bytes: &[u8]) -> Result<(), ResponseError> {
         let mut framing = FramingFields::default();
-        let mut closes = false;
-        let mut keeps_alive = false;
+        let mut connection = ConnectionFields::default();
         for field in &self.fields {
             let value = field.value.of(bytes);
             match field.known {
@@ -119,27 +162,27 @@ impl ResponseHead {
                 Known::TransferEncoding => {
                     framing.add_transfer_encoding(value).map_err(|_| ResponseError::Framing)?;
                 }
-                Known::Connection => {
-                    for option in fields::list(value) {
-                        closes |= option.eq_ignore_ascii_case(b"close");
-                        keeps_alive |= option.eq_ignore_ascii_case(b"keep-alive");
-                        self.connection_options.push(Span::locate(bytes, option));
-                    }
-                }
+                Known::Connection => connection
+                    .add(bytes, value, &mut self.connection_options)
+                    .map_err(|_| ResponseError::Connection)?,
                 _ => {}
             }
         }
         let is_doubtful = framing.is_chunked
             && (framing.content_length.is_some() || self.version == Version::Http10);
-        if is_doubtful {
+        // A body after these (RFC 9110, section 8.6; RFC 9112, section 6.1) would be read as the next
+        // response; and whether there is one, nobody but the origin knows.
+        let is_bodiless = self.is_informational() || self.status == 204;
+        let has_body =
+            framing.is_chunked || framing.content_length.is_some_and(|length| length > 0);
+        if is_doubtful || (is_bodiless && has_body) {
             return Err(ResponseError::Framing);
         }
         self.content_length = framing.content_length;
         self.is_chunked = framing.is_chunked;
-        self.is_persistent = match self.version {
-            Version::Http11 => !closes,
-            Version::Http10 => keeps_alive && !closes,
-        };
+        self.is_persistent = connection.is_persistent(self.version);
+        self.switches =
+            self.status == 101 && connection.switches(self.version, &self.fields, bytes);
         Ok(())
     }
 }

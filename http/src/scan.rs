@@ -9,7 +9,7 @@ use memchr::memchr;
 /// How far a head has been searched for its end. One per message; start with the default.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Scan {
-    /// Bytes that were searched.
+    /// Bytes that were searched; once a line is refused, those before its line feed.
     scanned: usize,
     /// Where the line began that is being searched.
     line: usize,
@@ -37,11 +37,15 @@ impl Scan {
     pub(crate) fn advance(&mut self, bytes: &[u8]) -> Result<Option<usize>, LineEnd> {
         while let Some(offset) = memchr(b'\n', &bytes[self.scanned..]) {
             let lf = self.scanned + offset;
+            self.scanned = lf;
             if lf == self.line || bytes[lf - 1] != b'\r' {
                 return Err(LineEnd);
             }
-            self.scanned = lf + 1;
             let is_empty = lf == self.line + 1;
+            if is_empty && self.first_line_end == 0 && lf + 1 > EMPTY_BYTES_MAX {
+                return Err(LineEnd);
+            }
+            self.scanned = lf + 1;
             self.line = lf + 1;
             if !is_empty {
                 if self.first_line_end == 0 {
@@ -51,13 +55,15 @@ impl Scan {
                 return Ok(Some(lf + 1));
             } else {
                 self.begin = lf + 1;
-                if self.begin > EMPTY_BYTES_MAX {
-                    return Err(LineEnd);
-                }
             }
         }
         self.scanned = bytes.len();
         Ok(None)
+    }
+
+    /// How many bytes were searched and found well.
+    pub(crate) fn scanned(&self) -> usize {
+        self.scanned
     }
 
     /// Where the first line that is not empty begins.

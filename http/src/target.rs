@@ -1,7 +1,8 @@
 //! Request targets and hosts (RFC 9112, section 3.2; RFC 9110, section 7.2).
 //!
-//! Kiln takes three of the four forms: origin (`/path?query`), absolute (`http://host/path`) and, for
-//! `OPTIONS` alone, asterisk. Authority form belongs to `CONNECT`, which is refused before it gets here.
+//! Origin form (`/path?query`) and absolute form (`http://host/path`) are for every method but
+//! `CONNECT`, asterisk form is for `OPTIONS` alone, and authority form (`host:port`) for `CONNECT` alone.
+//! Dot segments and percent-encoded bytes are passed as they are: what they mean is the origin's to say.
 
 use crate::error::RequestError;
 
@@ -10,7 +11,7 @@ use crate::error::RequestError;
 pub(crate) struct Target<'a> {
     pub(crate) path: &'a [u8],
     pub(crate) query: &'a [u8],
-    /// Host and port of an absolute form; it outranks the `Host` field.
+    /// Host and port of an absolute or authority form; it outranks the `Host` field.
     pub(crate) authority: &'a [u8],
 }
 
@@ -22,13 +23,19 @@ pub(crate) fn parse<'a>(method: &[u8], target: &'a [u8]) -> Result<Target<'a>, R
     if !target.iter().all(|&byte| is_target_byte(byte)) {
         return Err(RequestError::Target);
     }
+    if method == b"CONNECT" {
+        // The port is mandatory (RFC 9110, section 9.3.6), and 0 is none to connect to.
+        let is_authority = matches!(port_of(target), Ok(Some(1..)));
+        let whole = Target { path: b"", query: b"", authority: target };
+        return if is_authority { Ok(whole) } else { Err(RequestError::Target) };
+    }
     if target == b"*" {
         let is_options = method == b"OPTIONS";
         let whole = Target { path: target, query: b"", authority: b"" };
         return if is_options { Ok(whole) } else { Err(RequestError::Target) };
     }
     if target.starts_with(b"/") {
-        return Ok(split_query(target, b""));
+        return split_query(target, b"");
     }
     let rest = strip_scheme(target).ok_or(RequestError::Target)?;
     let end = rest.iter().position(|byte| b"/?".contains(byte)).unwrap_or(rest.len());
@@ -36,7 +43,7 @@ pub(crate) fn parse<'a>(method: &[u8], target: &'a [u8]) -> Result<Target<'a>, R
     if !is_host(authority) {
         return Err(RequestError::Target);
     }
-    Ok(split_query(path_and_query, authority))
+    split_query(path_and_query, authority)
 }
 
 /// Whether `host` is a host and perhaps a port: a name, an IPv4 address or a bracketed IPv6 address.
@@ -44,25 +51,34 @@ pub(crate) fn parse<'a>(method: &[u8], target: &'a [u8]) -> Result<Target<'a>, R
 /// Narrower than RFC 3986: percent signs and sub-delimiters, which no host name has, are refused, for
 /// they are where parsers disagree. So is user information (RFC 9110, section 4.2.4).
 pub(crate) fn is_host(host: &[u8]) -> bool {
+    port_of(host).is_ok()
+}
+
+/// Not a host.
+struct NotAHost;
+
+/// The port that follows a host, if there is one.
+fn port_of(host: &[u8]) -> Result<Option<u16>, NotAHost> {
     let name_end = match host.first() {
         Some(b'[') => match host.iter().position(|&byte| byte == b']') {
             Some(end) if is_ipv6(&host[1..end]) => end + 1,
-            _ => return false,
+            _ => return Err(NotAHost),
         },
         _ => {
             let end = host.iter().position(|&byte| byte == b':').unwrap_or(host.len());
             if end == 0 || end > HOST_BYTES_MAX || !host[..end].iter().all(is_name_byte) {
-                return false;
+                return Err(NotAHost);
             }
             end
         }
     };
     match &host[name_end..] {
-        [] | [b':'] => true,
+        [] | [b':'] => Ok(None),
         [b':', port @ ..] => {
-            crate::fields::decimal(port).is_some_and(|port| port <= u64::from(u16::MAX))
+            let port = crate::fields::decimal(port).and_then(|port| u16::try_from(port).ok());
+            port.map(Some).ok_or(NotAHost)
         }
-        _ => false,
+        _ => Err(NotAHost),
     }
 }
 
@@ -88,13 +104,28 @@ fn strip_scheme(target: &[u8]) -> Option<&[u8]> {
     })
 }
 
-fn split_query<'a>(path_and_query: &'a [u8], authority: &'a [u8]) -> Target<'a> {
-    match memchr::memchr(b'?', path_and_query) {
-        Some(mark) => {
-            Target { path: &path_and_query[..mark], query: &path_and_query[mark + 1..], authority }
-        }
-        None => Target { path: path_and_query, query: &path_and_query[..0], authority },
+fn split_query<'a>(
+    path_and_query: &'a [u8],
+    authority: &'a [u8],
+) -> Result<Target<'a>, RequestError> {
+    let (path, query) = match memchr::memchr(b'?', path_and_query) {
+        Some(mark) => (&path_and_query[..mark], &path_and_query[mark + 1..]),
+        None => (path_and_query, &path_and_query[..0]),
+    };
+    if !is_well_encoded(path) {
+        return Err(RequestError::Target);
     }
+    Ok(Target { path, query, authority })
+}
+
+/// Whether each percent sign of a path begins the code of a byte, and of none that ends strings: a
+/// script, an origin and what it calls must not see different paths. Queries are left alone, for
+/// browsers send what was typed there.
+fn is_well_encoded(path: &[u8]) -> bool {
+    memchr::memchr_iter(b'%', path).all(|at| match path.get(at + 1..at + 3) {
+        Some(b"00") | None => false,
+        Some(digits) => digits.iter().all(u8::is_ascii_hexdigit),
+    })
 }
 
 #[cfg(test)]
@@ -129,6 +160,18 @@ mod tests {
         check("GET", "/\u{e9}", None);
         check("GET", "/\u{7f}", None);
         check("GET", "", None);
+        check("GET", "/%41%ff/../.", Some(["/%41%ff/../.", "", ""]));
+        check("GET", "/a?%zz%00%", Some(["/a", "%zz%00%", ""]));
+        for path in ["/%", "/%4", "/%zz", "/%00", "/%0%41"] {
+            check("GET", path, None);
+        }
+        check("CONNECT", "x:443", Some(["", "", "x:443"]));
+        check("CONNECT", "[::1]:443", Some(["", "", "[::1]:443"]));
+        for target in
+            ["x", "x:", "x:0", "x:65536", "/", "*", "http://x:443/", "u@x:443", ":443", "x:443/"]
+        {
+            check("CONNECT", target, None);
+        }
     }
 
     #[test]

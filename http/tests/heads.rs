@@ -7,7 +7,8 @@ use http::{
     Framing, Limits, RequestError, RequestHead, ResponseError, ResponseHead, Scan, Version,
 };
 
-const LIMITS: Limits = Limits { head_bytes_max: 4096, line_bytes_max: 1024, fields_max: 10 };
+const LIMITS: Limits =
+    Limits { head_bytes_max: 4096, line_bytes_max: 1024, fields_max: 10, takes_connect: false };
 
 /// Feeds growing prefixes until something comes out; `None` if nothing ever does.
 fn grown<T, E>(
@@ -217,7 +218,8 @@ fn responses() {
     check("HTTP/1.1 200 OK\r\n\r\n", Ok(Framing::UntilClose));
     check("HTTP/1.1 200 \r\nContent-Length: 3\r\n\r\n", Ok(Framing::Length(3)));
     check("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n", Ok(Framing::Chunked));
-    check("HTTP/1.1 204 No\r\nContent-Length: 3\r\n\r\n", Ok(Framing::None));
+    check("HTTP/1.1 204 No\r\nContent-Length: 0\r\n\r\n", Ok(Framing::None));
+    check("HTTP/1.1 204 No\r\nContent-Length: 3\r\n\r\n", Err(ResponseError::Framing));
     check("HTTP/1.1 304 No\r\nContent-Length: 3\r\n\r\n", Ok(Framing::None));
     check("HTTP/1.1 103 Hints\r\n\r\n", Ok(Framing::None));
     check("HTTP/1.0 200 OK\r\n\r\n", Ok(Framing::UntilClose));
