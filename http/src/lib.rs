@@ -6,11 +6,13 @@
 //! differently from the origin behind it is how requests are smuggled.
 //!
 //! Reading order: `fields` (the alphabet), `scan` (where a head ends), `request` and `response` (what
-//! it says), `connection` (what it says about the connection), `body` (where content ends), `encode` (typed values to bytes; the only place that makes
+//! it says), `connection` (what it says about the connection), `body` and
+//! `chunks` (where content ends), `encode` (typed values to bytes; the only place that makes
 //! bytes for a peer).
 #![forbid(unsafe_code)]
 
 pub mod body;
+mod chunks;
 mod connection;
 pub mod encode;
 mod error;
@@ -22,6 +24,7 @@ mod status;
 mod target;
 
 pub use body::{BodyDecoder, Framing, Step};
+pub use chunks::Chunks;
 pub use encode::{Date, Full, Output};
 pub use error::{BodyError, RequestError, ResponseError};
 pub use fields::{FieldSpan, Known, Span};

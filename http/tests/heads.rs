@@ -3,49 +3,10 @@
 //! Every input is parsed at once and again byte by byte; the outcome must be the same, or a peer could
 //! choose by its packets what a message means.
 
-use http::{
-    Framing, Limits, RequestError, RequestHead, ResponseError, ResponseHead, Scan, Version,
-};
+mod support;
 
-const LIMITS: Limits =
-    Limits { head_bytes_max: 4096, line_bytes_max: 1024, fields_max: 10, takes_connect: false };
-
-/// Feeds growing prefixes until something comes out; `None` if nothing ever does.
-fn grown<T, E>(
-    input: &[u8],
-    mut parse: impl FnMut(&[u8]) -> Result<Option<T>, E>,
-) -> Result<Option<T>, E> {
-    for end in 1..=input.len() {
-        match parse(&input[..end]) {
-            Ok(None) => {}
-            done => return done,
-        }
-    }
-    Ok(None)
-}
-
-/// `length` is that of the head.
-fn parse_request(input: &[u8]) -> Result<Option<(usize, RequestHead)>, RequestError> {
-    let mut head = RequestHead::default();
-    let whole = head.parse(input, &mut Scan::default(), &LIMITS);
-    let (mut other, mut scan) = (RequestHead::default(), Scan::default());
-    let split = grown(input, |bytes| other.parse(bytes, &mut scan, &LIMITS));
-    // A line that is too long is refused before a later fault is seen.
-    assert_eq!(whole, split, "{:?}", String::from_utf8_lossy(input));
-    Ok(whole?.map(|length| (length, head)))
-}
-
-fn refused(input: &str, expect: RequestError) {
-    let error = parse_request(input.as_bytes()).map(|head| head.is_some()).expect_err(input);
-    assert_eq!(error, expect, "{input:?}");
-}
-
-fn taken(input: &str) -> RequestHead {
-    let outcome = parse_request(input.as_bytes());
-    let Ok(Some((length, head))) = outcome else { panic!("{input:?}: {outcome:?}") };
-    assert!(input[..length].ends_with("\r\n\r\n"), "{input:?}");
-    head
-}
+use http::{Framing, RequestError, ResponseError, Version};
+use support::*;
 
 #[test]
 fn request_lines() {
@@ -170,7 +131,7 @@ fn request_framing() {
         ["", ",", "chunked, chunked", "chunked, gzip", "chunked;q=1", "\"chunked\"", "\u{b}chunked"]
     {
         let input = format!("POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: {value}\r\n\r\n");
-        assert!(parse_request(input.as_bytes()).is_err(), "{value:?}");
+        assert!(request_within(input.as_bytes(), &LIMITS).is_err(), "{value:?}");
     }
     check("1.1", "Transfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n", encoding);
     check("1.1", "Transfer-Encoding: gzip, chunked\r\n", Err(RequestError::TransferCoding));
@@ -199,20 +160,11 @@ fn persistence_and_expectations() {
     refused("GET / HTTP/1.1\r\nHost: a\r\nExpect: x\r\n\r\n", RequestError::Expectation);
 }
 
-fn parse_response(input: &[u8]) -> Result<Option<ResponseHead>, ResponseError> {
-    let mut head = ResponseHead::default();
-    let whole = head.parse(input, &mut Scan::default(), &LIMITS);
-    let (mut other, mut scan) = (ResponseHead::default(), Scan::default());
-    let split = grown(input, |bytes| other.parse(bytes, &mut scan, &LIMITS));
-    assert_eq!(whole, split, "{:?}", String::from_utf8_lossy(input));
-    Ok(whole?.map(|_| head))
-}
-
 #[test]
 fn responses() {
     let check = |input: &str, expect: Result<Framing, ResponseError>| {
-        let outcome = parse_response(input.as_bytes())
-            .map(|head| head.unwrap_or_else(|| panic!("{input:?} has no end")).framing(false));
+        let outcome = response(input.as_bytes())
+            .map(|head| head.unwrap_or_else(|| panic!("{input:?} has no end")).1.framing(false));
         assert_eq!(outcome, expect, "{input:?}");
     };
     check("HTTP/1.1 200 OK\r\n\r\n", Ok(Framing::UntilClose));
