@@ -10,7 +10,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define KILN_ABI_VERSION 1
+#define KILN_ABI_VERSION 2
 
 #ifdef __cplusplus
 extern "C" {
@@ -107,6 +107,7 @@ typedef struct kiln_action {
   uint32_t status;  // of a reply
   kiln_str text;    // upstream of a forward, content of a reply
   const kiln_reply_field *fields;
+  kiln_str key;  // of a forward, for upstreams that balance by hash; empty: the client's address
 } kiln_action;
 
 #ifdef __cplusplus

@@ -139,6 +139,17 @@ public:
         return action;
     }
 
+    /// Says by what an upstream that balances by hash chooses a server: requests of one key go to one
+    /// server, while that is there. Without it that is the client's address. Throws
+    /// std::invalid_argument for anything but a forward.
+    Action key(std::string_view key) const {
+        if (raw_.kind != KILN_ACTION_FORWARD)
+            throw std::invalid_argument("kiln: only a forward has a key");
+        Action action = *this;
+        action.raw_.key = detail::keep(key);
+        return action;
+    }
+
 private:
     explicit constexpr Action(kiln_action raw) : raw_(raw) {}
     friend Action reply(int, std::string_view);
@@ -152,19 +163,23 @@ private:
 /// Answers the request without an upstream: status 200 to 599, and content (copied).
 inline Action reply(int status, std::string_view body = {}) {
     return Action({KILN_ACTION_REPLY, static_cast<std::uint32_t>(status), detail::keep(body),
-                   nullptr});
+                   nullptr, {nullptr, 0}});
 }
 
 /// Sends the request, with the changes made to it, to a server of this upstream.
 inline Action forward(std::string_view upstream) {
-    return Action({KILN_ACTION_FORWARD, 0, detail::keep(upstream), nullptr});
+    return Action({KILN_ACTION_FORWARD, 0, detail::keep(upstream), nullptr, {nullptr, 0}});
 }
 
 /// Closes the client's connection without an answer.
-constexpr Action close() { return Action({KILN_ACTION_CLOSE, 0, {nullptr, 0}, nullptr}); }
+constexpr Action close() {
+    return Action({KILN_ACTION_CLOSE, 0, {nullptr, 0}, nullptr, {nullptr, 0}});
+}
 
 /// Leaves the decision to the next script; after the last one, to the only upstream there is.
-constexpr Action next() { return Action({KILN_ACTION_NEXT, 0, {nullptr, 0}, nullptr}); }
+constexpr Action next() {
+    return Action({KILN_ACTION_NEXT, 0, {nullptr, 0}, nullptr, {nullptr, 0}});
+}
 
 /// A request whose head has arrived.
 class Request {

@@ -123,10 +123,11 @@ pub(crate) struct Action {
     pub(crate) status: u32,
     pub(crate) text: Str,
     pub(crate) fields: *const ReplyField,
+    pub(crate) key: Str,
 }
 
 impl Action {
     /// What stands there before a hook has answered.
     pub(crate) const NONE: Self =
-        Self { kind: 0, status: 0, text: Str::EMPTY, fields: ptr::null() };
+        Self { kind: 0, status: 0, text: Str::EMPTY, fields: ptr::null(), key: Str::EMPTY };
 }

@@ -85,6 +85,8 @@ pub enum Decision<'a> {
         /// Name of the upstream, not yet looked up; empty when every script left the decision to
         /// the next: then it is for the only upstream there is.
         upstream: &'a [u8],
+        /// What decides about the server where the upstream balances by hash; empty if no script said.
+        key: &'a [u8],
         /// In the order in which the script made them. Names are tokens and values are field values
         /// (RFC 9110, sections 5.1 and 5.5): checked before they got here.
         edits: &'a [Edit<'a>],
@@ -251,13 +253,18 @@ impl Scripts {
     #[allow(unsafe_code)]
     fn decide(&mut self, action: &abi::Action) -> Result<Decision<'_>, &'static str> {
         match action.kind {
-            abi::ACTION_NEXT => Ok(Decision::Forward { upstream: b"", edits: &self.call.edits }),
+            abi::ACTION_NEXT => {
+                Ok(Decision::Forward { upstream: b"", key: b"", edits: &self.call.edits })
+            }
             abi::ACTION_FORWARD => {
                 // SAFETY: `abi.h`: what an action points to lives until the host has read it.
                 let upstream = unsafe { action.text.bytes(NAME_BYTES_MAX) };
                 let upstream = upstream.filter(|name| !name.is_empty());
                 let upstream = upstream.ok_or("a forward without the name of an upstream")?;
-                Ok(Decision::Forward { upstream, edits: &self.call.edits })
+                // SAFETY: as above.
+                let key = unsafe { action.key.bytes(NAME_BYTES_MAX) };
+                let key = key.ok_or("a forward with an oversized key")?;
+                Ok(Decision::Forward { upstream, key, edits: &self.call.edits })
             }
             abi::ACTION_REPLY => {
                 let status = u16::try_from(action.status).ok();

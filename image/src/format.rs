@@ -24,7 +24,7 @@ pub(crate) const PAGE_BYTES: u64 = 4096;
 /// Version of this layout.
 const FORMAT_VERSION: u64 = 1;
 /// Version of `abi.h` that scripts are compiled against.
-pub const ABI_VERSION: u64 = 1;
+pub const ABI_VERSION: u64 = 2;
 /// Name and type of the note.
 pub(crate) const NOTE_NAME: &[u8] = b"Kiln\0\0\0\0";
 pub(crate) const NOTE_TYPE: u32 = 1;
