@@ -33,6 +33,8 @@ pub struct Inheritance {
     pub listeners: Vec<(ListenerId, OwnedFd)>,
     /// The generation to serve first.
     pub image: InheritedImage,
+    /// Settings to serve it with: JSON, whose type master and heritage do not know.
+    pub settings: Vec<u8>,
 }
 
 /// A sealed image and where it goes.

@@ -41,6 +41,14 @@ pub struct WorkerPage {
     pub accepted: AtomicU64,
     /// Milliseconds of CLOCK_MONOTONIC at the last turn of the event loop.
     pub heartbeat_ms: AtomicU64,
+    /// Requests sent to origins since the worker started, each time that one was sent.
+    pub forwarded: AtomicU64,
+    /// Connections to origins opened since then: one in how many requests says how well pools work.
+    pub origin_connections: AtomicU64,
+    /// Requests sent to another server, or over another connection, after the first had failed.
+    pub retries: AtomicU64,
+    /// Requests and connections answered 503 for want of a server, of room in a queue, or of a place.
+    pub turned_away: AtomicU64,
 }
 
 impl WorkerPage {
@@ -57,6 +65,10 @@ impl WorkerPage {
             &self.connections,
             &self.accepted,
             &self.heartbeat_ms,
+            &self.forwarded,
+            &self.origin_connections,
+            &self.retries,
+            &self.turned_away,
         ];
         for counter in counters {
             counter.store(0, Ordering::Relaxed);

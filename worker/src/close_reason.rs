@@ -39,6 +39,9 @@ close_reasons! {
     BodyTimeout, "body-timeout", true, "The client stalled in the middle of a body.";
     SendTimeout, "send-timeout", true, "The client did not read its answer.";
     LingerTimeout, "linger-timeout", false, "The client did not close after its last answer.";
+    TunnelOver, "tunnel-over", false, "Both sides of a tunnel have ended.";
+    TunnelBroken, "tunnel-broken", true, "One side of a tunnel broke its connection.";
+    TunnelTimeout, "tunnel-timeout", false, "Nothing went through a tunnel for too long.";
     ScriptClosed, "script-closed", false, "A script decided to close.";
     OriginTruncated, "origin-truncated", true, "The origin's response ended before its body did.";
     OriginMalformed, "origin-malformed", true, "The origin's response body was malformed.";

@@ -13,17 +13,23 @@ use crate::close_reason::CloseReason;
 use crate::context::Context;
 use crate::request::Request;
 use crate::timers::TimerId;
+use crate::tunnel::Tunnel;
 use crate::wire::{Fill, Wire};
 
 /// Where a client connection stands. A request's way is `Head` to `Exchange` and back to `Head`, or, if
-/// a script answers it, `Head` to `Discard` and back; every connection ends in `Closing`.
+/// a script answers it, `Head` to `Discard` and back; every connection ends in `Closing`, but those that
+/// became a `Tunnel`.
 #[derive(Debug)]
+#[allow(clippy::large_enum_variant, reason = "a box would be an allocation for each request")]
 pub(crate) enum State {
     /// Between requests, or some of a head has come.
     Head,
     /// A request is with an origin.
     Exchange(Request),
-    /// The answer is made, and the rest of the request's body is read and thrown away.
+    /// No messages any more, only bytes.
+    Tunnel(Tunnel),
+    /// The answer is made, and the rest of the request's body is read and thrown away. All of that has
+    /// one deadline: it is for nobody, so a sender that dribbles gets no patience for it.
     Discard {
         /// Where the body ends.
         body: BodyDecoder,
@@ -111,7 +117,7 @@ impl Connection {
         if frame.framing != Framing::None {
             self.wire.append(body, &mut ctx.buffers);
         }
-        ctx.requests += 1;
+        ctx.counters.requests += 1;
         true
     }
 
@@ -150,7 +156,7 @@ impl Connection {
 
     /// Lets the last answer out and takes nothing more.
     pub(crate) fn begin_closing(&mut self, ctx: &mut Context, reason: CloseReason) -> Next {
-        ctx.timers.set(self.timer, ctx.after(ctx.settings.body_timeout));
+        ctx.timers.set(self.timer, ctx.after(ctx.timeouts.body_ms));
         self.state = State::Closing(reason);
         Next::Again
     }
@@ -160,11 +166,11 @@ impl Connection {
         self.state = State::Head;
         self.scan = Scan::default();
         self.head_has_begun = false;
-        let timeout = match ctx.is_draining {
-            true => ctx.drain_grace(),
-            false => ctx.settings.keep_alive_timeout,
+        let timeout_ms = match ctx.is_draining {
+            true => ctx.drain_grace_ms(),
+            false => ctx.timeouts.keep_alive_ms,
         };
-        ctx.timers.set(self.timer, ctx.after(timeout));
+        ctx.timers.set(self.timer, ctx.after(timeout_ms));
         Next::Again
     }
 
@@ -174,7 +180,7 @@ impl Connection {
             Err(_) => return Next::Close(CloseReason::ClientGone),
             Ok(false) => {
                 if self.wire.take_progress() {
-                    ctx.timers.set(self.timer, ctx.after(ctx.settings.body_timeout));
+                    ctx.timers.set(self.timer, ctx.after(ctx.timeouts.body_ms));
                 }
                 return Next::Wait;
             }
@@ -185,7 +191,7 @@ impl Connection {
         }
         self.wire.shut();
         self.wire.outbound.release_if_empty(&mut ctx.buffers);
-        ctx.timers.set(self.timer, ctx.after(ctx.settings.linger_timeout));
+        ctx.timers.set(self.timer, ctx.after(ctx.timeouts.linger_ms));
         self.state = State::Lingering { left: LINGER_BYTES_MAX, reason };
         Next::Again
     }
@@ -204,7 +210,7 @@ impl Connection {
         match self.wire.fill(&mut ctx.buffers) {
             Ok(Fill::Bytes | Fill::Full) => Next::Again,
             Ok(Fill::Blocked) => {
-                self.wire.rest(&mut ctx.buffers);
+                self.wire.rest(&mut ctx.buffers, &mut ctx.pipes);
                 Next::Wait
             }
             Ok(Fill::End) | Err(_) => Next::Close(reason),
@@ -235,13 +241,18 @@ impl Connection {
         match self.wire.fill(&mut ctx.buffers) {
             Ok(Fill::Bytes | Fill::Full) => Next::Again,
             Ok(Fill::Blocked) => {
-                if self.wire.take_progress() {
-                    ctx.timers.set(self.timer, ctx.after(ctx.settings.body_timeout));
-                }
-                self.wire.rest(&mut ctx.buffers);
+                self.wire.rest(&mut ctx.buffers, &mut ctx.pipes);
                 Next::Wait
             }
             Ok(Fill::End) | Err(_) => Next::Close(CloseReason::ClientGone),
+        }
+    }
+
+    /// The request that an origin has, or waits for one.
+    pub(crate) fn request(&mut self) -> Option<&mut Request> {
+        match &mut self.state {
+            State::Exchange(request) => Some(request),
+            _ => None,
         }
     }
 }

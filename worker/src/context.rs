@@ -2,56 +2,68 @@
 //!
 //! Time is read once a turn of the event loop; whatever happens in that turn happens at that moment.
 
-use std::time::{Duration, SystemTime};
+use std::time::SystemTime;
 
 use http::{Date, RequestHead, ResponseHead};
 use nix::time::{ClockId, clock_gettime};
 
-use crate::buffers::Buffers;
+use crate::buffers::{BUFFER_BYTES, Buffers};
 use crate::hooks::Returned;
-use crate::settings::Settings;
+use crate::pipes::Pipes;
 use crate::timers::Timers;
+
+use settings::{Limits, Timeouts};
 
 /// How long a draining worker waits for another request on an idle connection. One may be on its way,
 /// and closing just then would lose it: the answer to it says that the connection closes.
-const DRAIN_GRACE: Duration = Duration::from_secs(1);
+const DRAIN_GRACE_MS: u64 = 1000;
 
 /// Shared by all connections of one worker.
 pub(crate) struct Context {
-    pub(crate) settings: Settings,
-    /// Milliseconds of CLOCK_MONOTONIC at the beginning of this turn.
+    pub(crate) limits: Limits,
+    pub(crate) timeouts: Timeouts,
+    /// Whether the head of a `CONNECT` is taken: some upstream wants such requests.
+    pub(crate) takes_connect: bool,
+    /// Microseconds of CLOCK_MONOTONIC at the beginning of this turn.
+    pub(crate) now_us: u64,
+    /// The same in milliseconds.
     pub(crate) now_ms: u64,
     /// The `Date` of this second.
     pub(crate) date: Date,
     date_until_ms: u64,
     pub(crate) buffers: Buffers,
+    pub(crate) pipes: Pipes,
     pub(crate) timers: Timers,
     pub(crate) registry: mio::Registry,
     /// Whether connections are to close after their answers.
     pub(crate) is_draining: bool,
     /// Holds of requests that have ended.
     pub(crate) returned: Returned,
-    /// Requests answered since the start.
-    pub(crate) requests: u64,
+    pub(crate) counters: Counters,
     /// Parsed into again and again. Heads are needed only while they are decided on or written.
     pub(crate) request_head: RequestHead,
     pub(crate) response_head: ResponseHead,
 }
 
 impl Context {
-    pub(crate) fn new(settings: Settings, registry: mio::Registry) -> Self {
-        let now_ms = monotonic_ms();
+    pub(crate) fn new(registry: mio::Registry) -> Self {
+        let now_us = monotonic_us();
+        let now_ms = now_us / 1000;
         Context {
-            settings,
+            limits: Limits::default(),
+            timeouts: Timeouts::default(),
+            takes_connect: false,
+            now_us,
             now_ms,
             date: Date::at(SystemTime::now()),
             date_until_ms: 0,
             buffers: Buffers::default(),
+            pipes: Pipes::default(),
             timers: Timers::new(now_ms),
             registry,
             is_draining: false,
             returned: Returned::default(),
-            requests: 0,
+            counters: Counters::default(),
             request_head: RequestHead::default(),
             response_head: ResponseHead::default(),
         }
@@ -59,7 +71,8 @@ impl Context {
 
     /// Reads the clock; the wall clock only once a second.
     pub(crate) fn read_time(&mut self) {
-        self.now_ms = monotonic_ms();
+        self.now_us = monotonic_us();
+        self.now_ms = self.now_us / 1000;
         if self.now_ms >= self.date_until_ms {
             let now = SystemTime::now();
             self.date = Date::at(now);
@@ -68,19 +81,54 @@ impl Context {
         }
     }
 
-    /// The moment that is `timeout` from now.
-    pub(crate) fn after(&self, timeout: Duration) -> u64 {
-        self.now_ms.saturating_add(timeout.as_millis() as u64)
+    /// The moment that is so many milliseconds from now.
+    pub(crate) fn after(&self, timeout_ms: u64) -> u64 {
+        self.now_ms.saturating_add(timeout_ms)
     }
 
     /// How long idle connections stay while the worker drains: no longer than half of the drain, so
     /// that they alone never make it late.
-    pub(crate) fn drain_grace(&self) -> Duration {
-        DRAIN_GRACE.min(self.settings.drain_timeout / 2)
+    pub(crate) fn drain_grace_ms(&self) -> u64 {
+        DRAIN_GRACE_MS.min(self.timeouts.drain_ms / 2)
+    }
+
+    /// Limits on request heads. A head must fit a buffer, whatever was asked for.
+    pub(crate) fn request_limits(&self) -> http::Limits {
+        http::Limits {
+            head_bytes_max: (self.limits.head_bytes as usize).min(BUFFER_BYTES - 1),
+            line_bytes_max: self.limits.line_bytes as usize,
+            fields_max: (self.limits.fields as usize).min(http::FIELDS_MAX),
+            takes_connect: self.takes_connect,
+        }
+    }
+
+    /// Limits on response heads: the room that there is. Origins are the operator's own.
+    pub(crate) fn response_limits(&self) -> http::Limits {
+        http::Limits {
+            head_bytes_max: BUFFER_BYTES - 1,
+            line_bytes_max: BUFFER_BYTES,
+            fields_max: http::FIELDS_MAX,
+            takes_connect: false,
+        }
     }
 }
 
-fn monotonic_ms() -> u64 {
+/// What a worker counts since its start, for the scoreboard.
+#[derive(Debug, Default)]
+pub(crate) struct Counters {
+    /// Requests answered.
+    pub(crate) requests: u64,
+    /// Requests sent to origins, each time that one was sent.
+    pub(crate) forwarded: u64,
+    /// Connections to origins opened.
+    pub(crate) origin_connections: u64,
+    /// Requests sent again.
+    pub(crate) retries: u64,
+    /// Requests and connections answered 503 for want of a server, of room or of a place.
+    pub(crate) turned_away: u64,
+}
+
+fn monotonic_us() -> u64 {
     let now = clock_gettime(ClockId::CLOCK_MONOTONIC).expect("every Linux has CLOCK_MONOTONIC");
-    now.tv_sec() as u64 * 1000 + now.tv_nsec() as u64 / 1_000_000
+    now.tv_sec() as u64 * 1_000_000 + now.tv_nsec() as u64 / 1000
 }

@@ -17,15 +17,16 @@ use mio::net::TcpStream;
 use mio::unix::SourceFd;
 use mio::{Events, Interest, Poll, Token};
 
+use crate::clients::Clients;
 use crate::close_reason::CloseReason;
 use crate::connection::{Connection, Next, State};
 use crate::context::Context;
 use crate::hooks::Hooks;
 use crate::listener::Listeners;
+use crate::origin::Origin;
 use crate::request::{Awaited, Phase};
-use crate::settings::Settings;
 use crate::table::{Id, Subject, Table};
-use crate::upstream::{Origin, Upstreams};
+use crate::upstreams::Upstreams;
 use crate::wire::Wire;
 
 /// Events taken from the poll at once.
@@ -39,7 +40,7 @@ const STEPS_MAX: usize = 64;
 
 /// Connections over the limit that are being told so. Beyond this many they are dropped without a
 /// word: telling costs a slot each.
-const TURNED_AWAY_MAX: usize = 256;
+const TURNED_AWAY_MAX: u64 = 256;
 
 /// What the worker as a whole is doing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -62,10 +63,11 @@ pub(crate) struct Worker<H> {
     pub(crate) hooks: H,
     pub(crate) ctx: Context,
     pub(crate) connections: Table<Connection>,
+    clients: Clients,
     pub(crate) origins: Table<Origin>,
     pub(crate) upstreams: Upstreams,
     /// Connections that could go on when their turn was over.
-    ready: VecDeque<Id>,
+    pub(crate) ready: VecDeque<Id>,
     /// Reports that the channel had no room for.
     pub(crate) reports: VecDeque<Report>,
     /// Views of the fields of a request; empty between hook calls.
@@ -76,12 +78,7 @@ pub(crate) struct Worker<H> {
 }
 
 impl<H: Hooks> Worker<H> {
-    pub(crate) fn new(
-        settings: Settings,
-        hooks: H,
-        channel: Channel,
-        page: OwnPage,
-    ) -> io::Result<Self> {
+    pub(crate) fn new(hooks: H, channel: Channel, page: OwnPage) -> io::Result<Self> {
         let poll = Poll::new()?;
         let registry = poll.registry().try_clone()?;
         let token = Token(Subject::Master.token());
@@ -94,9 +91,10 @@ impl<H: Hooks> Worker<H> {
             page,
             listeners: Listeners::default(),
             hooks,
-            upstreams: Upstreams::new(&settings),
-            ctx: Context::new(settings, registry),
+            upstreams: Upstreams::default(),
+            ctx: Context::new(registry),
             connections: Table::default(),
+            clients: Clients::default(),
             origins: Table::default(),
             ready: VecDeque::new(),
             reports: VecDeque::new(),
@@ -147,7 +145,9 @@ impl<H: Hooks> Worker<H> {
     fn client_event(&mut self, id: Id, event: &Event) {
         let Some(connection) = self.connections.find(id) else { return };
         let is_broken = connection.wire.note(event);
-        match is_broken && !matches!(connection.state, State::Lingering { .. } | State::Head) {
+        let sees_it_itself =
+            matches!(connection.state, State::Lingering { .. } | State::Head | State::Tunnel(_));
+        match is_broken && !sees_it_itself {
             // Nobody is left to answer, so the origin need not go on either.
             true => self.close(id, CloseReason::ClientGone),
             false => self.drive(id),
@@ -172,6 +172,7 @@ impl<H: Hooks> Worker<H> {
         match connection.state {
             State::Head => self.head_step(id),
             State::Exchange(_) => self.exchange_step(id),
+            State::Tunnel(_) => self.tunnel_step(id),
             State::Discard { .. } => connection.discard_step(&mut self.ctx),
             State::Closing(reason) => connection.close_step(&mut self.ctx, reason),
             State::Lingering { reason, .. } => connection.linger_step(&mut self.ctx, reason),
@@ -207,9 +208,14 @@ impl<H: Hooks> Worker<H> {
     pub(crate) fn admit(&mut self, accepted: &mut Vec<(TcpStream, SocketAddr)>) {
         for (stream, client) in accepted.drain(..) {
             self.accepted_count += 1;
-            let over =
-                (self.connections.len() + 1).saturating_sub(self.ctx.settings.connections_max);
+            let limits = &self.ctx.limits;
+            let of_all = self.connections.len() as u64 + 1;
+            let of_client = self.clients.enter(client.ip());
+            let over = of_all
+                .saturating_sub(limits.connections)
+                .max(of_client.saturating_sub(limits.client_connections));
             if over > TURNED_AWAY_MAX {
+                self.clients.leave(client.ip());
                 continue;
             }
             match self.admit_one(stream, client) {
@@ -229,11 +235,11 @@ impl<H: Hooks> Worker<H> {
             let interest = Interest::READABLE | Interest::WRITABLE;
             registered = ctx.registry.register(&mut stream, Token(token), interest);
             let timer = ctx.timers.add(token);
-            let timeout = match ctx.is_draining {
-                true => ctx.drain_grace(),
-                false => ctx.settings.head_timeout,
+            let timeout_ms = match ctx.is_draining {
+                true => ctx.drain_grace_ms(),
+                false => ctx.timeouts.head_ms,
             };
-            ctx.timers.set(timer, ctx.after(timeout));
+            ctx.timers.set(timer, ctx.after(timeout_ms));
             Connection::new(Wire::new(stream), client, timer)
         });
         if let Err(error) = registered {
@@ -246,6 +252,7 @@ impl<H: Hooks> Worker<H> {
     /// Answers 503 to a connection over the limit. Answering is better than letting it wait in the
     /// kernel's queue: the client can go elsewhere at once, and the queue stays short for the others.
     fn turn_away(&mut self, id: Id) {
+        self.ctx.counters.turned_away += 1;
         if let Some(connection) = self.connections.find(id) {
             let next = connection.refuse(&mut self.ctx, 503);
             self.follow(id, next);
@@ -281,7 +288,9 @@ impl<H: Hooks> Worker<H> {
             State::Head if self.ctx.is_draining => Next::Close(CloseReason::Drained),
             State::Head if connection.requests == 0 => Next::Close(CloseReason::HeadTimeout),
             State::Head => Next::Close(CloseReason::KeepAliveTimeout),
+            State::Tunnel(_) => Next::Close(CloseReason::TunnelTimeout),
             State::Exchange(request) => match (request.awaited_of_client, &request.phase) {
+                (_, Phase::Queued) => self.turn_down(id, 503),
                 (Awaited::Room, _) => Next::Close(CloseReason::SendTimeout),
                 (_, Phase::Relaying { .. }) => Next::Close(CloseReason::BodyTimeout),
                 _ => self.fail_exchange(id, 408),
@@ -302,8 +311,12 @@ impl<H: Hooks> Worker<H> {
             request.end(&mut self.ctx.buffers);
         }
         let Some(connection) = self.connections.remove(id) else { return };
+        if let State::Tunnel(tunnel) = &connection.state {
+            self.close_origin(tunnel.origin);
+        }
+        self.clients.leave(connection.client.ip());
         self.ctx.timers.remove(connection.timer);
-        connection.wire.close(&mut self.ctx.buffers);
+        connection.wire.close(&mut self.ctx.buffers, &mut self.ctx.pipes);
         tracing::trace!(reason = reason.name(), "connection closed");
     }
 
@@ -316,7 +329,12 @@ impl<H: Hooks> Worker<H> {
             self.reports.push_back(Report::Retired { generation });
         }
         self.send_reports();
-        self.page.requests.store(self.ctx.requests, Relaxed);
+        let counters = &self.ctx.counters;
+        self.page.requests.store(counters.requests, Relaxed);
+        self.page.forwarded.store(counters.forwarded, Relaxed);
+        self.page.origin_connections.store(counters.origin_connections, Relaxed);
+        self.page.retries.store(counters.retries, Relaxed);
+        self.page.turned_away.store(counters.turned_away, Relaxed);
         self.page.connections.store(self.connections.len() as u64, Relaxed);
         self.page.accepted.store(self.accepted_count, Relaxed);
         self.page.heartbeat_ms.store(self.ctx.now_ms, Relaxed);
@@ -356,7 +374,7 @@ impl<H: Hooks> Worker<H> {
         if self.lifecycle != Lifecycle::Serving {
             return;
         }
-        let until_ms = self.ctx.after(self.ctx.settings.drain_timeout);
+        let until_ms = self.ctx.after(self.ctx.timeouts.drain_ms);
         self.lifecycle = Lifecycle::Draining { until_ms };
         self.page.enter(WorkerState::Draining);
         self.ctx.is_draining = true;
@@ -367,7 +385,7 @@ impl<H: Hooks> Worker<H> {
             if let Some(connection) = self.connections.find(id)
                 && connection.is_idle()
             {
-                let grace_over = self.ctx.after(self.ctx.drain_grace());
+                let grace_over = self.ctx.after(self.ctx.drain_grace_ms());
                 self.ctx.timers.set(connection.timer, grace_over);
             }
             self.drive(id);

@@ -11,8 +11,9 @@ use http::{BodyDecoder, Framing, ResponseError, Scan, Version};
 
 use crate::buffers::{Buffers, Slot};
 use crate::context::Context;
-use crate::request::{Awaited, Phase, Request};
-use crate::upstream::Origin;
+use crate::origin::Origin;
+use crate::request::{Awaited, Phase, Purpose, Request};
+use crate::upstreams::Deed;
 use crate::wire::{Fill, Wire};
 
 /// What an exchange came to.
@@ -24,6 +25,8 @@ pub(crate) enum Outcome {
     Yield,
     /// The response is in the client's output, or written.
     Done,
+    /// The origin speaks another protocol from here on, and the client knows.
+    Switched,
     /// The client closed or reset.
     ClientGone,
     /// The client's body is wrong or too large; this status says so.
@@ -53,8 +56,28 @@ pub(crate) enum OriginFault {
     BodyTimeout,
 }
 
+impl OriginFault {
+    /// Status that the client gets, if it has none yet.
+    pub(crate) fn status(self) -> u16 {
+        match self {
+            Self::ConnectTimeout | Self::HeadTimeout | Self::BodyTimeout => 504,
+            _ => 502,
+        }
+    }
+
+    /// Whether it speaks against the server, beyond this one exchange.
+    pub(crate) fn is_servers(self) -> bool {
+        // A body may stall for a client that is slow to send its own.
+        self != Self::BodyTimeout
+    }
+}
+
 /// Rounds of an exchange before others get their turn: with 16 KiB a round, about half a megabyte.
-const ROUNDS_MAX: usize = 32;
+pub(crate) const ROUNDS_MAX: usize = 32;
+
+/// Bytes that must be left of a body for splicing it: below, two more system calls for the pipe cost
+/// more than the copy.
+const SPLICE_MIN: u64 = 64 * 1024;
 
 /// A step, or the outcome that ends the exchange.
 type Step = Result<bool, Outcome>;
@@ -66,7 +89,7 @@ pub(crate) fn pump(
     origin: &mut Origin,
     ctx: &mut Context,
 ) -> Outcome {
-    if matches!(request.phase, Phase::Connecting) {
+    if matches!(request.phase, Phase::Queued | Phase::Connecting) {
         // Answers to requests before this one need not wait for its server.
         return flush(client).map_or_else(|outcome| outcome, |_| Outcome::Blocked);
     }
@@ -99,7 +122,7 @@ fn send(client: &mut Wire, request: &mut Request, origin: &mut Origin, ctx: &mut
             .map_err(|_| Outcome::ClientFault(400))?;
     request.body_bytes += content as u64;
     request.awaits_continue &= taken == 0;
-    if request.body_bytes > ctx.settings.request_body_bytes_max {
+    if request.body_bytes > ctx.limits.request_body_bytes {
         return Err(Outcome::ClientFault(413));
     }
     if request.body.is_done() && !request.body_is_terminated {
@@ -119,13 +142,36 @@ fn send(client: &mut Wire, request: &mut Request, origin: &mut Origin, ctx: &mut
     }
     let mut moved = taken > 0 || request.head_sent > before;
     if !request.body.is_done() && client.inbound.is_empty() && !origin.wire.has_output() {
-        moved |= match client.fill(&mut ctx.buffers) {
+        let body = (&mut request.body, is_chunked);
+        let (fill, spliced) = take_content(body, client, &mut origin.wire, ctx);
+        request.body_bytes += spliced;
+        moved |= match fill {
             Ok(Fill::Bytes) => true,
             Ok(Fill::Blocked | Fill::Full) => false,
             Ok(Fill::End) | Err(_) => return Err(Outcome::ClientGone),
         };
     }
     Ok(moved)
+}
+
+/// Takes more of a body: past all copying if much is left of it and its framing does not change, or
+/// else into the buffer of the wire that it comes from. Gives how many bytes went the first way.
+fn take_content(
+    (body, is_chunked): (&mut BodyDecoder, bool),
+    from: &mut Wire,
+    to: &mut Wire,
+    ctx: &mut Context,
+) -> (io::Result<Fill>, u64) {
+    let left = body.counted_left().filter(|left| !is_chunked && *left >= SPLICE_MIN);
+    let spliced = left.map_or(Ok(None), |left| to.splice_from(from, left, &mut ctx.pipes));
+    match spliced {
+        Ok(None) => (from.fill(&mut ctx.buffers), 0),
+        Ok(Some((fill, count))) => {
+            body.skip(count);
+            (Ok(fill), count)
+        }
+        Err(error) => (Err(error), 0),
+    }
 }
 
 /// One round of waiting for the response's head.
@@ -136,7 +182,7 @@ fn receive_head(
     ctx: &mut Context,
 ) -> Step {
     if !origin.wire.inbound.is_empty() {
-        let limits = ctx.settings.response_limits();
+        let limits = ctx.response_limits();
         let bytes = origin.wire.inbound.data();
         match ctx.response_head.parse(bytes, &mut request.scan, &limits) {
             Ok(Some(length)) => return begin_response(client, request, origin, ctx, length),
@@ -176,11 +222,16 @@ fn begin_response(
         Framing::Chunked => Framing::UntilClose,
         counted => counted,
     };
-    if head.status == 101 {
-        // No upgrade was asked for: the field stays on the client's connection.
+    let switches = head.status == 101;
+    if switches && !(head.switches && request.purpose == Purpose::Upgrade) {
+        // Nobody asked for that.
         return Err(Outcome::OriginFault(OriginFault::Malformed(ResponseError::StatusLine)));
     }
     if !is_interim {
+        request.deed = Some(match head.status {
+            502..=504 => Deed::Failed,
+            _ => Deed::Answered { latency_us: ctx.now_us.saturating_sub(request.sent_us) },
+        });
         let is_early = !request.body.is_done();
         request.closes |= is_early || ctx.is_draining || framing == Framing::UntilClose;
         request.origin_persists = head.is_persistent && origin_framing != Framing::UntilClose;
@@ -203,6 +254,9 @@ fn begin_response(
     }
     origin.wire.inbound.consume(length);
     request.scan = Scan::default();
+    if switches {
+        return Err(Outcome::Switched);
+    }
     if !is_interim {
         let body = BodyDecoder::from(origin_framing);
         request.phase = Phase::Relaying { body, framing, is_terminated: false };
@@ -236,14 +290,15 @@ fn relay(client: &mut Wire, request: &mut Request, origin: &mut Origin, ctx: &mu
     if body.is_done() && !*is_terminated {
         *is_terminated = !is_chunked || client.outbound.push(encode::LAST_CHUNK, &mut ctx.buffers);
     }
-    if *is_terminated {
+    // What is in a pipe has to be out before another answer may follow it.
+    if *is_terminated && !client.has_piped() {
         return Err(Outcome::Done);
     }
     let flushed = flush(client)?;
-    if client.has_output() || !origin.wire.inbound.is_empty() {
+    if *is_terminated || client.has_output() || !origin.wire.inbound.is_empty() {
         return Ok(flushed || taken > 0);
     }
-    match origin.wire.fill(&mut ctx.buffers) {
+    match take_content((body, is_chunked), &mut origin.wire, client, ctx).0 {
         Ok(Fill::Bytes) => Ok(true),
         Ok(Fill::Blocked | Fill::Full) => Ok(flushed),
         Ok(Fill::End) if body.may_end_here() => {
@@ -256,9 +311,9 @@ fn relay(client: &mut Wire, request: &mut Request, origin: &mut Origin, ctx: &mu
 
 /// Writes to the client. True if something was written.
 fn flush(client: &mut Wire) -> Step {
-    let before = client.outbound.data().len();
+    let before = client.output_bytes();
     client.flush().map_err(|_: io::Error| Outcome::ClientGone)?;
-    Ok(client.outbound.data().len() < before)
+    Ok(client.output_bytes() < before)
 }
 
 /// What was moved from one side to the other.
@@ -324,7 +379,7 @@ pub(crate) fn set_deadlines(
         () => Awaited::Body,
     };
     let of_origin = match request.phase {
-        Phase::Connecting => return,
+        Phase::Queued | Phase::Connecting => return,
         Phase::AwaitingHead if is_sent || request.is_abandoned => Awaited::Head,
         Phase::AwaitingHead if origin.wire.has_output() => Awaited::Room,
         Phase::AwaitingHead if request.awaits_continue => Awaited::Continue,
@@ -332,22 +387,46 @@ pub(crate) fn set_deadlines(
         Phase::Relaying { .. } if client.has_output() => Awaited::Nothing,
         Phase::Relaying { .. } => Awaited::Body,
     };
-    let settings = &ctx.settings;
-    let deadline_of = |awaited| match awaited {
-        Awaited::Nothing => None,
-        Awaited::Body | Awaited::Room => Some(ctx.after(settings.body_timeout)),
-        Awaited::Head => Some(ctx.after(settings.response_head_timeout)),
-        Awaited::Continue => Some(ctx.after(settings.continue_timeout)),
+    let client_deadline = match of_client {
+        Awaited::Body => Some(body_deadline(request, ctx)),
+        Awaited::Room => Some(ctx.after(ctx.timeouts.body_ms)),
+        _ => None,
     };
-    let (client_deadline, origin_deadline) = (deadline_of(of_client), deadline_of(of_origin));
+    let origin_deadline = match of_origin {
+        Awaited::Nothing => request.over_ms,
+        Awaited::Body | Awaited::Room => ctx.after(request.patience.body_ms),
+        Awaited::Head => ctx.after(request.patience.response_head_ms),
+        Awaited::Continue => ctx.after(ctx.timeouts.continue_ms),
+    };
+    let origin_deadline = origin_deadline.min(request.over_ms);
     let client_moved = client.take_progress();
     let origin_moved = origin.wire.take_progress() && of_origin != Awaited::Head;
     if client_moved || of_client != request.awaited_of_client {
+        if request.awaited_of_client == Awaited::Body && of_client != Awaited::Body {
+            request.body_awaited_ms += ctx.now_ms - request.body_awaited_since_ms;
+        }
         request.awaited_of_client = of_client;
         ctx.timers.set_or_clear(client_timer, client_deadline);
     }
     if origin_moved || of_origin != request.awaited_of_origin {
         request.awaited_of_origin = of_origin;
-        ctx.timers.set_or_clear(origin.timer, origin_deadline);
+        ctx.timers.set(origin.timer, origin_deadline);
     }
+}
+
+/// When the client must have sent more of its body: soon, and enough for its rate. Only the time counts
+/// in which it was its move, since an origin that reads slowly is not its fault.
+fn body_deadline(request: &mut Request, ctx: &Context) -> u64 {
+    let is_new = request.awaited_of_client != Awaited::Body;
+    if is_new {
+        request.body_awaited_since_ms = ctx.now_ms;
+    }
+    let soon_ms = ctx.after(ctx.timeouts.body_ms);
+    let rate = ctx.limits.request_body_rate;
+    if rate == 0 {
+        return soon_ms;
+    }
+    let allowed_ms = ctx.timeouts.body_grace_ms + request.body_bytes.saturating_mul(1000) / rate;
+    let left_ms = allowed_ms.saturating_sub(request.body_awaited_ms);
+    soon_ms.min(request.body_awaited_since_ms + left_ms)
 }

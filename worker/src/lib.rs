@@ -5,11 +5,13 @@
 //! crate, and how a script is called in `hook`.
 //!
 //! Reading order: `event_loop` (whose turn it is), `connection` (a client connection's states),
-//! `request` (from a head to a decision), `origins` and `exchange` (to an origin and back); below these
-//! `wire`, `buffers`, `timers`, `table`, `listener`, `upstream`.
+//! `request` (from a head to a decision), `origins` and `exchange` (to an origin and back), `tunnel` (when
+//! there are no messages any more), `upstreams` (which server); below these `wire`, `buffers`, `pipes`,
+//! `timers`, `table`, `listener`, `clients`.
 #![forbid(unsafe_code)]
 
 mod buffers;
+mod clients;
 mod close_reason;
 mod connection;
 mod context;
@@ -18,19 +20,20 @@ mod exchange;
 mod hooks;
 mod listener;
 mod orders;
+mod origin;
 mod origins;
+mod pipes;
 mod request;
-mod settings;
 mod table;
 mod timers;
-mod upstream;
+mod tunnel;
+mod upstreams;
 mod wire;
 
 use heritage::{Inheritance, Report, WorkerState};
 
 pub use close_reason::CloseReason;
 pub use hooks::Hooks;
-pub use settings::{Settings, Upstream};
 
 /// The worker did what it was told, and ended because it was told to.
 const EXIT_DONE: i32 = 0;
@@ -38,9 +41,9 @@ const EXIT_DONE: i32 = 0;
 const EXIT_FAILED: i32 = 1;
 
 /// Serves with the inherited image until the worker is told to end. Gives the exit code.
-pub fn run(settings: &Settings, arena: hook::Arena, inheritance: Inheritance) -> i32 {
+pub fn run(arena: hook::Arena, inheritance: Inheritance) -> i32 {
     match hook::Scripts::new(arena) {
-        Ok(scripts) => serve(settings, scripts, inheritance),
+        Ok(scripts) => serve(scripts, inheritance),
         Err(error) => {
             tracing::error!(worker = inheritance.index, %error, "cannot make the hook stack");
             EXIT_FAILED
@@ -49,18 +52,18 @@ pub fn run(settings: &Settings, arena: hook::Arena, inheritance: Inheritance) ->
 }
 
 /// Like [`run`], with anything in the place of scripts that decides like them.
-pub fn serve<H: Hooks>(settings: &Settings, hooks: H, inheritance: Inheritance) -> i32 {
-    let Inheritance { index, channel, page, listeners, image } = inheritance;
+pub fn serve<H: Hooks>(hooks: H, inheritance: Inheritance) -> i32 {
+    let Inheritance { index, channel, page, listeners, image, settings } = inheritance;
     let _span = tracing::error_span!("worker", worker = index).entered();
     page.enter(WorkerState::Starting);
-    let mut worker = match event_loop::Worker::new(settings.clone(), hooks, channel, page) {
+    let mut worker = match event_loop::Worker::new(hooks, channel, page) {
         Ok(worker) => worker,
         Err(error) => {
             tracing::error!(%error, "cannot make the event loop");
             return EXIT_FAILED;
         }
     };
-    match worker.load(image.generation, image.slot, image.file) {
+    match worker.load(image.generation, image.slot, image.file, &settings) {
         Report::Loaded { generation, map_us } => {
             worker.reports.push_back(Report::Ready { generation, map_us });
         }

@@ -1,5 +1,7 @@
 //! Orders of the master, each with what it makes the worker do.
 
+use std::fs::File;
+use std::io;
 use std::os::fd::OwnedFd;
 use std::sync::atomic::Ordering::Relaxed;
 
@@ -13,12 +15,13 @@ impl<H: Hooks> Worker<H> {
     pub(crate) fn obey(&mut self, order: Order, mut files: Vec<OwnedFd>) {
         match order {
             Order::Load { generation, slot } => {
-                let report = match files.pop() {
-                    Some(file) => self.load(generation, slot, file),
-                    None => Report::LoadFailed {
-                        generation,
-                        reason: "the order came without an image".to_owned(),
+                let failed = |reason| Report::LoadFailed { generation, reason };
+                let report = match (files.pop(), files.pop()) {
+                    (Some(settings), Some(image)) => match read(settings) {
+                        Ok(settings) => self.load(generation, slot, image, &settings),
+                        Err(error) => failed(format!("the settings cannot be read: {error}")),
                     },
+                    _ => failed("the order came without an image and settings".to_owned()),
                 };
                 self.reports.push_back(report);
                 self.send_reports();
@@ -35,15 +38,34 @@ impl<H: Hooks> Worker<H> {
                 self.reports.push_back(Report::Released { listener });
                 self.send_reports();
             }
+            Order::News(news) => {
+                let changed = self.upstreams.learn(news, self.ctx.now_ms);
+                self.settle(changed);
+            }
             Order::Drain => self.drain(),
             Order::Stop => self.lifecycle = Lifecycle::Stopped,
         }
     }
 
-    /// Maps an image; from then on new requests go to it. A failure leaves the one before it active.
-    pub(crate) fn load(&mut self, generation: u64, slot: u8, file: OwnedFd) -> Report {
-        match self.hooks.load(generation, slot, file) {
+    /// Maps an image and takes over the settings that belong to it; new requests go there from then on.
+    /// A failure leaves the generation before it active, with its settings.
+    pub(crate) fn load(
+        &mut self,
+        generation: u64,
+        slot: u8,
+        image: OwnedFd,
+        settings: &[u8],
+    ) -> Report {
+        let settings = match serde_json::from_slice(settings) {
+            Ok(settings) => settings,
+            Err(error) => {
+                let reason = format!("its settings do not parse: {error}");
+                return Report::LoadFailed { generation, reason };
+            }
+        };
+        match self.hooks.load(generation, slot, image) {
             Ok(loaded) => {
+                self.configure(settings);
                 self.page.generation.store(generation, Relaxed);
                 tracing::debug!(generation, map_us = loaded.map_us, "generation loaded");
                 Report::Loaded { generation, map_us: loaded.map_us }
@@ -54,4 +76,27 @@ impl<H: Hooks> Worker<H> {
             }
         }
     }
+
+    fn configure(&mut self, settings: settings::Worker) {
+        let changed = self.upstreams.configure(&settings, self.ctx.now_ms);
+        self.ctx.takes_connect = self.upstreams.any_takes_connect();
+        self.ctx.limits = settings.limits;
+        self.ctx.timeouts = settings.timeouts;
+        self.settle(changed);
+    }
+}
+
+/// Bytes of the largest settings: a thousand upstreams with a thousand servers each take less.
+const SETTINGS_BYTES_MAX: u64 = 256 << 20;
+
+fn read(file: OwnedFd) -> io::Result<Vec<u8>> {
+    // The offset is shared with whoever else has the file: it is read by position.
+    let file = File::from(file);
+    let length = file.metadata()?.len();
+    if length > SETTINGS_BYTES_MAX {
+        return Err(io::ErrorKind::FileTooLarge.into());
+    }
+    let mut bytes = vec![0; length as usize];
+    std::os::unix::fs::FileExt::read_exact_at(&file, &mut bytes, 0)?;
+    Ok(bytes)
 }

@@ -1,96 +1,183 @@
-//! How requests get to origins and back: opening, retrying, finishing and failing exchanges.
+//! How requests get to origins and back: choosing, opening, waiting, retrying, finishing and failing.
 //!
 //! A request is sent a second time only if the first can't have had an effect: nothing of it was sent,
-//! or a connection from the pool died before a byte of the response and the method is idempotent
-//! (RFC 9110, section 9.2.2; RFC 9112, section 9.3.1).
+//! or no byte of a response came and the method is idempotent (RFC 9110, section 9.2.2; RFC 9112,
+//! section 9.3.1). It goes to another server, unless all that failed was an old connection; and only
+//! so many requests of an upstream are sent again (`upstreams::budget`).
 
-use http::Framing;
+use std::io;
+
+use heritage::Report;
 use mio::Interest;
 use mio::net::TcpStream;
+use nix::errno::Errno;
 
 use crate::close_reason::CloseReason;
-use crate::connection::{Next, State};
+use crate::connection::{Connection, Next, State};
 use crate::event_loop::Worker;
 use crate::exchange::{self, OriginFault, Outcome};
 use crate::hooks::Hooks;
-use crate::request::{Awaited, Phase, Request};
+use crate::origin::{Origin, OriginState};
+use crate::request::{Awaited, Phase, Purpose, Request};
 use crate::table::{Id, Subject};
-use crate::upstream::{Origin, OriginState, ServerId};
+use crate::tunnel::{Flow, Tunnel};
+use crate::upstreams::{Changed, Choice, Deed, ServerId};
 use crate::wire::Wire;
 
-/// Servers that one request tries to connect to. A third failure says more about the network than
-/// about the servers, and each may cost the whole connect timeout.
-const ATTEMPTS_MAX: usize = 3;
-
 impl<H: Hooks> Worker<H> {
-    /// Gets the request of this client a connection to a server: one from the pool, or a new one.
-    pub(crate) fn open_origin(&mut self, client: Id, may_reuse: bool) -> Next {
+    /// Gets the request of this client a connection to a server, from the pool or a new one, or a place
+    /// in the queue.
+    pub(crate) fn open_origin(&mut self, client: Id) -> Next {
         loop {
-            let Some(request) = self.request(client) else { return Next::Wait };
-            let (upstream, attempts) = (request.upstream, request.attempts);
-            let has_timed_out = request.has_timed_out;
-            request.attempts += 1;
-            if attempts >= self.upstreams.server_count(upstream).min(ATTEMPTS_MAX) {
-                let status = match (attempts, has_timed_out) {
-                    (0, _) => 503,
-                    (_, true) => 504,
-                    (_, false) => 502,
-                };
-                return self.fail_exchange(client, status);
+            let Worker { connections, upstreams, ctx, ready, .. } = self;
+            let request = connections.find(client).and_then(Connection::request);
+            let Some(request) = request else { return Next::Wait };
+            let first = upstreams.next_waiting(request.upstream);
+            if let Some(first) = first.filter(|first| *first != client) {
+                // It may have waited for a server that came back by itself.
+                ready.push_back(first);
+                return self.queue(client);
             }
-            let Some(server) = self.upstreams.next_server(upstream) else {
-                return self.fail_exchange(client, 503);
+            let (upstream, tried) = (request.upstream, &request.tried);
+            let server = match upstreams.choose(upstream, request.key_hash, tried, ctx.now_ms) {
+                Choice::Server(server) => server,
+                Choice::Busy => return self.queue(client),
+                Choice::Nobody => {
+                    let status = request.failure;
+                    return self.turn_down(client, status);
+                }
             };
-            if may_reuse && self.reuse_origin(client, server) {
+            if matches!(request.phase, Phase::Queued) {
+                request.phase = Phase::Connecting;
+                self.leave_queue(client);
+            }
+            if self.reuse_origin(client, server) {
                 return Next::Again;
             }
             match self.connect(client, server) {
                 Ok(()) => return Next::Again,
                 Err(error) => {
-                    let server = self.upstreams.address(server);
-                    tracing::debug!(%server, %error, "cannot connect");
+                    if let Some(status) = self.cannot_connect(client, server, &error) {
+                        return self.turn_down(client, status);
+                    }
                 }
             }
         }
     }
 
+    /// Lets a request wait for a server, unless it does already.
+    fn queue(&mut self, client: Id) -> Next {
+        let Worker { connections, upstreams, ctx, .. } = self;
+        let Some(connection) = connections.find(client) else { return Next::Wait };
+        let timer = connection.timer;
+        let Some(request) = connection.request() else { return Next::Wait };
+        if matches!(request.phase, Phase::Queued) {
+            return Next::Wait;
+        }
+        if !upstreams.enqueue(request.upstream, client) {
+            return self.turn_down(client, 503);
+        }
+        request.phase = Phase::Queued;
+        let until_ms = ctx.after(ctx.timeouts.queue_ms).min(request.over_ms);
+        ctx.timers.set(timer, until_ms);
+        Next::Wait
+    }
+
+    /// A request waits no more. The next one may have missed that a server is free meanwhile.
+    fn leave_queue(&mut self, client: Id) {
+        let Worker { connections, upstreams, ctx, ready, .. } = self;
+        let Some(connection) = connections.find(client) else { return };
+        ctx.timers.clear(connection.timer);
+        let Some(request) = connection.request() else { return };
+        upstreams.dequeue(request.upstream, client);
+        ready.extend(upstreams.next_waiting(request.upstream));
+    }
+
+    /// No server is left for a request.
+    pub(crate) fn turn_down(&mut self, client: Id, status: u16) -> Next {
+        self.ctx.counters.turned_away += u64::from(status == 503);
+        self.fail_exchange(client, status)
+    }
+
     fn reuse_origin(&mut self, client: Id, server: ServerId) -> bool {
-        let Some(id) = self.upstreams.take_idle(server) else { return false };
-        let origin = self.origins.find(id).expect("idle connections are open");
+        let Worker { connections, origins, upstreams, ctx, .. } = self;
+        let request = connections.find(client).and_then(Connection::request);
+        let request = request.expect("its caller has one");
+        if request.needs_new {
+            return false;
+        }
+        let Some(id) = upstreams.take_idle(server) else { return false };
+        upstreams.begin(server);
+        let origin = origins.find(id).expect("idle connections are open");
         origin.state = OriginState::Busy(client);
         origin.is_reused = true;
-        self.ctx.timers.clear(origin.timer);
-        let request = self.request(client).expect("its caller has one");
+        ctx.timers.clear(origin.timer);
+        ctx.counters.forwarded += 1;
         request.origin = Some(id);
         request.phase = Phase::AwaitingHead;
         request.awaited_of_origin = Awaited::Nothing;
+        request.sent_us = ctx.now_us;
         true
     }
 
-    fn connect(&mut self, client: Id, server: ServerId) -> std::io::Result<()> {
-        let mut stream = TcpStream::connect(self.upstreams.address(server))?;
+    fn connect(&mut self, client: Id, server: ServerId) -> io::Result<()> {
+        let Worker { connections, origins, upstreams, ctx, .. } = self;
+        let request = connections.find(client).and_then(Connection::request);
+        let request = request.expect("its caller has one");
+        let address = upstreams.address(server).expect("it was chosen just now");
+        let mut stream = TcpStream::connect(address)?;
         // Whole messages are written at once; holding back the last part would only delay it.
         stream.set_nodelay(true)?;
-        let ctx = &mut self.ctx;
         let mut registered = Ok(());
-        let id = self.origins.insert_with(|id| {
+        let id = origins.insert_with(|id| {
             let token = Subject::Origin(id).token();
             let interest = Interest::READABLE | Interest::WRITABLE;
             registered = ctx.registry.register(&mut stream, mio::Token(token), interest);
             let timer = ctx.timers.add(token);
-            ctx.timers.set(timer, ctx.after(ctx.settings.connect_timeout));
+            ctx.timers.set(timer, ctx.after(request.patience.connect_ms).min(request.over_ms));
             let state = OriginState::Connecting(client);
             Origin { wire: Wire::new(stream), server, state, timer, is_reused: false }
         });
+        upstreams.begin(server);
         if let Err(error) = registered {
             self.close_origin(id);
             return Err(error);
         }
-        let request = self.request(client).expect("its caller has one");
+        ctx.counters.origin_connections += 1;
+        ctx.counters.forwarded += 1;
         request.origin = Some(id);
         request.phase = Phase::Connecting;
         request.awaited_of_origin = Awaited::Nothing;
+        request.sent_us = ctx.now_us;
         Ok(())
+    }
+
+    /// A connection could not even be begun. Gives the status to tell the client, or nothing if another
+    /// server may be tried.
+    fn cannot_connect(&mut self, client: Id, server: ServerId, error: &io::Error) -> Option<u16> {
+        let address = self.upstreams.address(server);
+        tracing::debug!(?address, %error, "cannot connect");
+        let is_ours = |code| {
+            use Errno::{EADDRNOTAVAIL, EMFILE, ENFILE, ENOBUFS, ENOMEM};
+            matches!(Errno::from_raw(code), EADDRNOTAVAIL | EMFILE | ENFILE | ENOBUFS | ENOMEM)
+        };
+        if error.raw_os_error().is_some_and(is_ours) {
+            tracing::warn!(%error, "no more connections to origins can be opened");
+            return Some(503);
+        }
+        self.judge(server, Deed::Failed);
+        let request = self.request(client)?;
+        request.tried.push(server);
+        request.failure = 502;
+        let (upstream, tried) = (request.upstream, request.tried.len());
+        (!self.upstreams.may_retry(upstream, tried)).then_some(502)
+    }
+
+    /// Takes note of how a server did, and tells the other workers if that takes it out.
+    fn judge(&mut self, server: ServerId, deed: Deed) {
+        if let Some(news) = self.upstreams.judge(server, deed, self.ctx.now_ms) {
+            self.reports.push_back(Report::News(news));
+        }
     }
 
     /// A step of [`State::Exchange`].
@@ -98,22 +185,82 @@ impl<H: Hooks> Worker<H> {
         let Worker { connections, origins, ctx, .. } = self;
         let Some(connection) = connections.find(client) else { return Next::Wait };
         let State::Exchange(request) = &mut connection.state else { return Next::Again };
+        if matches!(request.phase, Phase::Queued) {
+            return self.open_origin(client);
+        }
         let Some(origin) = request.origin.and_then(|id| origins.find(id)) else {
             return Next::Wait;
         };
         let outcome = exchange::pump(&mut connection.wire, request, origin, ctx);
+        let judged = request.deed.take().map(|deed| (origin.server, deed));
+        if matches!(outcome, Outcome::Blocked | Outcome::Yield) {
+            let side = (&mut connection.wire, connection.timer);
+            exchange::set_deadlines(side, request, origin, ctx);
+            connection.wire.rest(&mut ctx.buffers, &mut ctx.pipes);
+            origin.wire.rest(&mut ctx.buffers, &mut ctx.pipes);
+        }
+        if let Some((server, deed)) = judged {
+            self.judge(server, deed);
+        }
         match outcome {
-            Outcome::Blocked | Outcome::Yield => {
-                let side = (&mut connection.wire, connection.timer);
-                exchange::set_deadlines(side, request, origin, ctx);
-                connection.wire.rest(&mut ctx.buffers);
-                origin.wire.rest(&mut ctx.buffers);
-                if outcome == Outcome::Yield { Next::Yield } else { Next::Wait }
-            }
+            Outcome::Blocked => Next::Wait,
+            Outcome::Yield => Next::Yield,
             Outcome::Done => self.finish_exchange(client),
+            Outcome::Switched => self.begin_tunnel(client),
             Outcome::ClientGone => Next::Close(CloseReason::ClientGone),
             Outcome::ClientFault(status) => self.fail_exchange(client, status),
             Outcome::OriginFault(fault) => self.lose_origin(client, fault),
+        }
+    }
+
+    /// From here on the connection carries bytes and no messages.
+    fn begin_tunnel(&mut self, client: Id) -> Next {
+        let Some(request) = self.take_request(client) else { return Next::Wait };
+        let origin = request.origin.expect("it carried the request");
+        let is_connect = request.purpose == Purpose::Connect;
+        request.end(&mut self.ctx.buffers);
+        let Worker { connections, origins, ctx, .. } = self;
+        let Some(connection) = connections.find(client) else { return Next::Wait };
+        if is_connect {
+            connection.wire.append(http::encode::CONNECT_ESTABLISHED, &mut ctx.buffers);
+        }
+        ctx.counters.requests += 1;
+        connection.state = State::Tunnel(Tunnel::to(origin));
+        ctx.timers.set(connection.timer, ctx.after(ctx.timeouts.tunnel_ms));
+        if let Some(origin) = origins.find(origin) {
+            ctx.timers.clear(origin.timer);
+        }
+        Next::Again
+    }
+
+    /// A step of [`State::Tunnel`].
+    pub(crate) fn tunnel_step(&mut self, client: Id) -> Next {
+        let Worker { connections, origins, ctx, .. } = self;
+        let Some(connection) = connections.find(client) else { return Next::Wait };
+        let State::Tunnel(tunnel) = &mut connection.state else { return Next::Again };
+        let Some(origin) = origins.find(tunnel.origin) else {
+            return Next::Close(CloseReason::TunnelBroken);
+        };
+        let flow = tunnel.pump(&mut connection.wire, &mut origin.wire, ctx);
+        let has_moved = connection.wire.take_progress() | origin.wire.take_progress();
+        if has_moved {
+            ctx.timers.set(connection.timer, ctx.after(ctx.timeouts.tunnel_ms));
+        }
+        connection.wire.rest(&mut ctx.buffers, &mut ctx.pipes);
+        origin.wire.rest(&mut ctx.buffers, &mut ctx.pipes);
+        match flow {
+            Flow::Blocked => Next::Wait,
+            Flow::Yield => Next::Yield,
+            Flow::Over => Next::Close(CloseReason::TunnelOver),
+            // Whoever is left learns it as it happened.
+            Flow::ClientBroke => {
+                origin.wire.close_with_reset();
+                Next::Close(CloseReason::TunnelBroken)
+            }
+            Flow::OriginBroke => {
+                connection.wire.close_with_reset();
+                Next::Close(CloseReason::TunnelBroken)
+            }
         }
     }
 
@@ -130,10 +277,7 @@ impl<H: Hooks> Worker<H> {
                 Ok(true) => {
                     origin.state = OriginState::Busy(client);
                     self.ctx.timers.clear(origin.timer);
-                    if let Some(request) = self.request(client) {
-                        request.phase = Phase::AwaitingHead;
-                    }
-                    self.drive(client);
+                    self.connected(client);
                 }
                 Ok(false) if !is_broken => {}
                 Ok(false) | Err(_) => {
@@ -144,16 +288,29 @@ impl<H: Hooks> Worker<H> {
         }
     }
 
+    /// The connection that a request waited for is open.
+    fn connected(&mut self, client: Id) {
+        let Some(request) = self.request(client) else { return };
+        request.phase = Phase::AwaitingHead;
+        if request.purpose == Purpose::Connect {
+            let next = self.begin_tunnel(client);
+            return self.follow(client, next);
+        }
+        self.drive(client);
+    }
+
     /// The deadline of a connection to an origin passed.
     pub(crate) fn origin_timeout(&mut self, id: Id) {
         let Some(origin) = self.origins.find(id) else { return };
         let Some(client) = origin.client() else { return self.close_origin(id) };
         let is_connecting = matches!(origin.state, OriginState::Connecting(_));
+        let now_ms = self.ctx.now_ms;
         let Some(request) = self.request(client) else { return };
         let fault = match (&request.phase, request.awaited_of_origin) {
             _ if is_connecting => OriginFault::ConnectTimeout,
-            (Phase::AwaitingHead, Awaited::Continue) => return self.tell_to_continue(client),
             (Phase::Relaying { .. }, _) => OriginFault::BodyTimeout,
+            _ if request.over_ms <= now_ms => OriginFault::HeadTimeout,
+            (Phase::AwaitingHead, Awaited::Continue) => return self.tell_to_continue(client),
             _ => OriginFault::HeadTimeout,
         };
         let next = self.lose_origin(client, fault);
@@ -189,7 +346,7 @@ impl<H: Hooks> Worker<H> {
         }
         let closes = request.closes || !request.body.is_done();
         request.end(&mut self.ctx.buffers);
-        self.ctx.requests += 1;
+        self.ctx.counters.requests += 1;
         self.go_on(client, closes)
     }
 
@@ -201,7 +358,8 @@ impl<H: Hooks> Worker<H> {
         }
         let has_begun = matches!(request.phase, Phase::Relaying { .. });
         let (version, answers_head) = (request.version, request.answers_head);
-        let closes = request.closes || !request.body.is_done();
+        let is_connect = request.purpose == Purpose::Connect;
+        let closes = request.closes || !request.body.is_done() || is_connect;
         request.end(&mut self.ctx.buffers);
         if has_begun {
             return Next::Close(CloseReason::ClientGone);
@@ -222,35 +380,28 @@ impl<H: Hooks> Worker<H> {
     /// The origin failed: tries again where that is safe, or tells the client as well as it still can.
     pub(crate) fn lose_origin(&mut self, client: Id, fault: OriginFault) -> Next {
         let Some(request) = self.request(client) else { return Next::Wait };
-        let origin = request.origin.take();
-        let may_repeat =
-            request.is_idempotent && request.framing == Framing::None && !request.is_being_answered;
+        let lost = request.origin.take();
         let frames_by_close =
-            matches!(request.phase, Phase::Relaying { framing: Framing::UntilClose, .. });
-        request.has_timed_out = fault == OriginFault::ConnectTimeout;
-        let lost = origin.and_then(|id| self.origins.find(id));
-        let was_reused = lost.is_some_and(|origin| origin.is_reused);
-        if let Some(id) = origin {
+            matches!(request.phase, Phase::Relaying { framing: http::Framing::UntilClose, .. });
+        let lost =
+            lost.and_then(|id| self.origins.find(id).map(|it| (id, it.server, it.is_reused)));
+        let was_reused = lost.is_some_and(|(_, _, is_reused)| is_reused);
+        if let Some((id, server, _)) = lost {
             self.close_origin(id);
+            // An old connection that was closed meanwhile is nobody's fault.
+            if fault.is_servers() && !(was_reused && fault == OriginFault::Ended) {
+                self.judge(server, Deed::Failed);
+            }
         }
         tracing::debug!(?fault, was_reused, "an origin failed");
         let reason = match fault {
-            OriginFault::Refused | OriginFault::ConnectTimeout => {
-                return self.open_origin(client, true);
-            }
-            OriginFault::Ended if was_reused && may_repeat => {
-                let request = self.request(client).expect("it was there above");
-                request.head_sent = 0;
-                request.attempts = 0;
-                return self.open_origin(client, false);
-            }
-            OriginFault::Ended | OriginFault::Malformed(_) => {
-                return self.fail_exchange(client, 502);
-            }
-            OriginFault::HeadTimeout => return self.fail_exchange(client, 504),
             OriginFault::Truncated => CloseReason::OriginTruncated,
             OriginFault::BodyMalformed => CloseReason::OriginMalformed,
             OriginFault::BodyTimeout => CloseReason::OriginTimeout,
+            _ => {
+                let server = lost.map(|(_, server, _)| server);
+                return self.try_again(client, fault, server, was_reused);
+            }
         };
         if let Some(request) = self.take_request(client) {
             request.end(&mut self.ctx.buffers);
@@ -264,43 +415,83 @@ impl<H: Hooks> Worker<H> {
         connection.begin_closing(&mut self.ctx, reason)
     }
 
+    /// No response has come: sends the request to another server, or answers for this one.
+    fn try_again(
+        &mut self,
+        client: Id,
+        fault: OriginFault,
+        server: Option<ServerId>,
+        was_reused: bool,
+    ) -> Next {
+        let Some(request) = self.request(client) else { return Next::Wait };
+        let was_sent = !matches!(request.phase, Phase::Connecting);
+        let may_repeat = request.is_idempotent
+            && request.body_bytes == 0
+            && !request.is_being_answered
+            && fault == OriginFault::Ended;
+        request.failure = fault.status();
+        if was_sent && !may_repeat {
+            return self.fail_exchange(client, fault.status());
+        }
+        request.head_sent = 0;
+        if was_sent && was_reused {
+            // The same server may be asked again, over a connection that is new.
+            request.needs_new = true;
+        } else {
+            request.tried.extend(server);
+            let (upstream, tried) = (request.upstream, request.tried.len());
+            if !self.upstreams.may_retry(upstream, tried) {
+                return self.fail_exchange(client, fault.status());
+            }
+        }
+        self.ctx.counters.retries += 1;
+        self.open_origin(client)
+    }
+
     fn keep_origin(&mut self, id: Id) {
-        let Some(origin) = self.origins.find(id) else { return };
+        let Worker { origins, upstreams, ctx, ready, .. } = self;
+        let Some(origin) = origins.find(id) else { return };
         origin.state = OriginState::Idle;
-        origin.wire.rest(&mut self.ctx.buffers);
-        let server = origin.server;
-        self.ctx.timers.set(origin.timer, self.ctx.after(self.ctx.settings.origin_idle_timeout));
-        if let Some(oldest) = self.upstreams.put_idle(server, id) {
-            self.close_origin(oldest);
+        origin.wire.rest(&mut ctx.buffers, &mut ctx.pipes);
+        ctx.timers.set(origin.timer, ctx.after(ctx.timeouts.origin_idle_ms));
+        let surplus = upstreams.put_idle(origin.server, id);
+        ready.extend(upstreams.end(origin.server));
+        if let Some(surplus) = surplus {
+            self.close_origin(surplus);
         }
     }
 
     pub(crate) fn close_origin(&mut self, id: Id) {
         let Some(origin) = self.origins.remove(id) else { return };
-        if origin.state == OriginState::Idle {
-            self.upstreams.forget_idle(origin.server, id);
+        match origin.state {
+            OriginState::Idle => self.upstreams.forget_idle(origin.server, id),
+            _ => self.ready.extend(self.upstreams.end(origin.server)),
         }
         self.ctx.timers.remove(origin.timer);
-        origin.wire.close(&mut self.ctx.buffers);
+        origin.wire.close(&mut self.ctx.buffers, &mut self.ctx.pipes);
     }
 
-    /// The request of a client, if an origin has it.
-    pub(crate) fn request(&mut self, client: Id) -> Option<&mut Request> {
-        match &mut self.connections.find(client)?.state {
-            State::Exchange(request) => Some(request),
-            _ => None,
+    /// Does what a change of servers has left to do.
+    pub(crate) fn settle(&mut self, changed: Changed) {
+        for orphan in changed.orphans {
+            self.close_origin(orphan);
         }
+        self.ready.extend(changed.waiting);
+    }
+
+    /// The request of a client, if it has one that is with an origin or waits for one.
+    pub(crate) fn request(&mut self, client: Id) -> Option<&mut Request> {
+        self.connections.find(client)?.request()
     }
 
     /// Ends the exchange of a client, leaving it between requests.
     pub(crate) fn take_request(&mut self, client: Id) -> Option<Request> {
-        let state = &mut self.connections.find(client)?.state;
-        match std::mem::replace(state, State::Head) {
+        if matches!(self.request(client)?.phase, Phase::Queued) {
+            self.leave_queue(client);
+        }
+        match std::mem::replace(&mut self.connections.find(client)?.state, State::Head) {
             State::Exchange(request) => Some(request),
-            other => {
-                *state = other;
-                None
-            }
+            _ => unreachable!("it had a request just now"),
         }
     }
 }

@@ -4,23 +4,28 @@
 //! written out for the origin before anything else happens. So it is never kept, and a request that
 //! is with an origin is a few facts and the bytes that go there.
 
+use std::net::IpAddr;
+
 use http::encode::{self, Edit, Forwarded, Reply, ResponseFrame};
 use http::{BodyDecoder, Framing, Scan, Version};
 
 use hook::{Decision, Field, RequestView};
 
-use crate::buffers::{Buffers, Slot};
+use crate::buffers::{BUFFER_BYTES, Buffers, Slot};
 use crate::close_reason::CloseReason;
 use crate::connection::{Connection, Next, State};
 use crate::context::Context;
 use crate::event_loop::Worker;
 use crate::hooks::{Hold, Hooks};
 use crate::table::Id;
+use crate::upstreams::{Deed, Patience, ServerId, UpstreamId, Upstreams, hash};
 use crate::wire::Fill;
 
 /// Where a request stands that is with an origin.
 #[derive(Debug)]
 pub(crate) enum Phase {
+    /// Every server that could is busy; it waits in the queue of its upstream.
+    Queued,
     /// A connection to a server is being opened; nothing of the request was sent.
     Connecting,
     /// The request is being sent, and no final response has come.
@@ -35,6 +40,25 @@ pub(crate) enum Phase {
         /// Whether the chunk was written that ends a chunked body.
         is_terminated: bool,
     },
+}
+
+/// What a request is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Purpose {
+    /// An answer.
+    Answer,
+    /// An answer, or another protocol if the origin agrees.
+    Upgrade,
+    /// A tunnel to the server, which hears nothing of the request itself.
+    Connect,
+}
+
+/// Where a request goes, as decided.
+#[derive(Clone, Copy, Debug)]
+struct Route {
+    upstream: UpstreamId,
+    key_hash: u64,
+    patience: Patience,
 }
 
 /// Whose move is awaited, so that each has its own timeout.
@@ -58,12 +82,24 @@ pub(crate) struct Request {
     pub(crate) phase: Phase,
     /// Keeps the generation that decided on it.
     _hold: Hold,
-    pub(crate) upstream: usize,
+    pub(crate) purpose: Purpose,
+    pub(crate) upstream: UpstreamId,
+    /// What decides about the server, where the upstream balances by hash.
+    pub(crate) key_hash: u64,
+    pub(crate) patience: Patience,
+    /// When the whole exchange has taken too long.
+    pub(crate) over_ms: u64,
     pub(crate) origin: Option<Id>,
-    /// Servers tried so far.
-    pub(crate) attempts: usize,
-    /// Whether the last server that was tried did not answer in time.
-    pub(crate) has_timed_out: bool,
+    /// Servers that have failed it.
+    pub(crate) tried: Vec<ServerId>,
+    /// What the client is told if no other server is left.
+    pub(crate) failure: u16,
+    /// Whether only a new connection will do: one from the pool was found dead, or it is for a tunnel.
+    pub(crate) needs_new: bool,
+    /// When the server got it.
+    pub(crate) sent_us: u64,
+    /// How the server did, once that is known and until it is taken note of.
+    pub(crate) deed: Option<Deed>,
     pub(crate) version: Version,
     pub(crate) answers_head: bool,
     pub(crate) is_idempotent: bool,
@@ -83,6 +119,10 @@ pub(crate) struct Request {
     pub(crate) body: BodyDecoder,
     /// Bytes of content that came from the client so far.
     pub(crate) body_bytes: u64,
+    /// Milliseconds that were spent waiting for it, up to the last time that it was not waited for.
+    pub(crate) body_awaited_ms: u64,
+    /// Since when it is waited for, if it is.
+    pub(crate) body_awaited_since_ms: u64,
     /// Whether the body's end was passed on.
     pub(crate) body_is_terminated: bool,
     /// The origin stopped reading; the rest of the body is for nobody.
@@ -109,6 +149,9 @@ impl Request {
 #[derive(Clone, Copy)]
 struct Facts {
     length: usize,
+    purpose: Purpose,
+    /// How many more may forward it; of `TRACE` and `OPTIONS` alone.
+    max_forwards: Option<u64>,
     version: Version,
     framing: Framing,
     answers_head: bool,
@@ -136,7 +179,7 @@ impl<H: Hooks> Worker<H> {
         if connection.wire.inbound.is_empty() {
             return connection.head_bytes(ctx);
         }
-        let limits = ctx.settings.request_limits();
+        let limits = ctx.request_limits();
         let bytes = connection.wire.inbound.data();
         match ctx.request_head.parse(bytes, &mut connection.scan, &limits) {
             Ok(Some(length)) => self.decide(id, length),
@@ -151,7 +194,7 @@ impl<H: Hooks> Worker<H> {
         let Some(connection) = connections.find(id) else { return Next::Wait };
         let facts = connection.facts(ctx, length);
         connection.requests += 1;
-        if matches!(facts.framing, Framing::Length(n) if n > ctx.settings.request_body_bytes_max) {
+        if matches!(facts.framing, Framing::Length(n) if n > ctx.limits.request_body_bytes) {
             return connection.refuse(ctx, 413);
         }
         let (held, decision) =
@@ -178,22 +221,39 @@ impl<H: Hooks> Worker<H> {
             };
         let hold = Hold::new(held, &ctx.returned);
         match decision {
+            Decision::Reply { status: 200..300, .. } if facts.purpose == Purpose::Connect => {
+                // It would make a tunnel of the connection, with nobody at its end (RFC 9110, 9.3.6).
+                tracing::error!("a script answers CONNECT with success; it can only forward it");
+                connection.reply_error(ctx, facts, 500)
+            }
             Decision::Reply { status, fields, body } => {
                 connection.reply(ctx, facts, status, fields, body)
             }
             Decision::Failed => connection.reply_error(ctx, facts, 500),
             Decision::Close => connection.begin_closing(ctx, CloseReason::ScriptClosed),
-            Decision::Forward { upstream, edits } => {
-                let Some(at) = upstreams.find(upstream) else {
+            Decision::Forward { upstream, key, edits } => {
+                let Some(route) = Route::find(upstreams, upstream, key, connection) else {
                     log_unknown(upstream);
                     return connection.reply_error(ctx, facts, 500);
                 };
+                if facts.max_forwards == Some(0) {
+                    return connection.reply_as_last(ctx, facts);
+                }
+                if facts.purpose == Purpose::Connect && !upstreams.takes_connect(route.upstream) {
+                    return connection.reply_error(ctx, facts, 501);
+                }
                 let edits = edits.iter().map(edit_of);
-                match connection.prepare(ctx, facts, (at, upstreams.name(at)), hold, edits) {
-                    Ok(()) => self.open_origin(id, true),
+                let name = upstreams.name(route.upstream);
+                match connection.prepare(ctx, facts, route, name, hold, edits) {
+                    Ok(()) => {
+                        upstreams.count_request(route.upstream);
+                        self.open_origin(id)
+                    }
                     Err(http::Full) => {
-                        let upstream = upstreams.name(at);
-                        tracing::error!(upstream, "a request's head is too large to forward");
+                        tracing::error!(
+                            upstream = name,
+                            "a request's head is too large to forward"
+                        );
                         connection.reply_error(ctx, facts, 431)
                     }
                 }
@@ -206,9 +266,16 @@ impl Connection {
     fn facts(&self, ctx: &Context, length: usize) -> Facts {
         let head = &ctx.request_head;
         let bytes = self.wire.inbound.data();
-        let is_last = self.requests + 1 >= ctx.settings.requests_per_connection_max;
+        let is_last = self.requests + 1 >= ctx.limits.requests_per_connection;
+        let purpose = match head.is_method(bytes, "CONNECT") {
+            true => Purpose::Connect,
+            false if head.wants_upgrade => Purpose::Upgrade,
+            false => Purpose::Answer,
+        };
         Facts {
             length,
+            purpose,
+            max_forwards: head.max_forwards,
             version: head.version,
             framing: head.framing,
             answers_head: head.is_method(bytes, "HEAD"),
@@ -230,10 +297,10 @@ impl Connection {
             Ok(Fill::Bytes) => Next::Again,
             Ok(Fill::Full) => self.refuse(ctx, 431),
             Ok(Fill::Blocked) => {
-                self.wire.rest(&mut ctx.buffers);
+                self.wire.rest(&mut ctx.buffers, &mut ctx.pipes);
                 if !self.wire.inbound.is_empty() && !self.head_has_begun {
                     self.head_has_begun = true;
-                    ctx.timers.set(self.timer, ctx.after(ctx.settings.head_timeout));
+                    ctx.timers.set(self.timer, ctx.after(ctx.timeouts.head_ms));
                 }
                 Next::Wait
             }
@@ -245,7 +312,7 @@ impl Connection {
     /// Waits until the client reads what was written.
     fn await_reader(&mut self, ctx: &mut Context) -> Next {
         if self.wire.take_progress() {
-            ctx.timers.set(self.timer, ctx.after(ctx.settings.body_timeout));
+            ctx.timers.set(self.timer, ctx.after(ctx.timeouts.body_ms));
         }
         Next::Wait
     }
@@ -280,6 +347,21 @@ impl Connection {
         self.after_reply(ctx, facts)
     }
 
+    /// Answers a `TRACE` or `OPTIONS` that may be forwarded no more (RFC 9110, section 7.6.2).
+    fn reply_as_last(&mut self, ctx: &mut Context, facts: Facts) -> Next {
+        let bytes = &self.wire.inbound.data()[..facts.length];
+        let mut content = vec![0; BUFFER_BYTES];
+        let mut out = http::Output::new(&mut content);
+        if ctx.request_head.is_method(bytes, "TRACE") {
+            encode::trace_reply(&mut out, &ctx.request_head, bytes)
+                .expect("it is no larger than the head, which fits a buffer");
+            let filled = out.filled();
+            const FIELDS: &[(&[u8], &[u8])] = &[(b"Content-Type", b"message/http")];
+            return self.reply(ctx, facts, 200, FIELDS, &content[..filled]);
+        }
+        self.reply(ctx, facts, 200, &[], &[])
+    }
+
     /// Goes on after an answer that did not need the request's body.
     fn after_reply(&mut self, ctx: &mut Context, facts: Facts) -> Next {
         self.wire.inbound.consume(facts.length);
@@ -290,8 +372,8 @@ impl Connection {
         if body.is_done() {
             return self.await_head(ctx);
         }
-        ctx.timers.set(self.timer, ctx.after(ctx.settings.body_timeout));
-        self.state = State::Discard { body, left: ctx.settings.discard_bytes_max };
+        ctx.timers.set(self.timer, ctx.after(ctx.timeouts.body_ms));
+        self.state = State::Discard { body, left: ctx.limits.discard_bytes };
         Next::Again
     }
 
@@ -300,17 +382,26 @@ impl Connection {
         &mut self,
         ctx: &mut Context,
         facts: Facts,
-        (upstream, name): (usize, &str),
+        route: Route,
+        upstream: &str,
         hold: Hold,
         edits: impl Iterator<Item = Edit<'e>> + Clone,
     ) -> Result<(), http::Full> {
         let mut head = Slot::default();
         let bytes = &self.wire.inbound.data()[..facts.length];
         let request_head = &ctx.request_head;
-        let forwarded = Forwarded { client: self.client.ip(), default_host: name.as_bytes() };
-        let written = head.encode(&mut ctx.buffers, |out| {
-            encode::upstream_request(out, request_head, bytes, forwarded, edits)
-        });
+        let forwarded = Forwarded {
+            client: self.client.ip(),
+            default_host: upstream.as_bytes(),
+            upgrades: facts.purpose == Purpose::Upgrade,
+            keeps_forwarded: false,
+        };
+        let written = match facts.purpose {
+            Purpose::Connect => Ok(()),
+            Purpose::Answer | Purpose::Upgrade => head.encode(&mut ctx.buffers, |out| {
+                encode::upstream_request(out, request_head, bytes, forwarded, edits)
+            }),
+        };
         if written.is_err() {
             head.release(&mut ctx.buffers);
             return written;
@@ -320,10 +411,17 @@ impl Connection {
         self.state = State::Exchange(Request {
             phase: Phase::Connecting,
             _hold: hold,
-            upstream,
+            purpose: facts.purpose,
+            upstream: route.upstream,
+            key_hash: route.key_hash,
+            patience: route.patience,
+            over_ms: ctx.after(route.patience.exchange_ms),
             origin: None,
-            attempts: 0,
-            has_timed_out: false,
+            tried: Vec::new(),
+            failure: 503,
+            needs_new: facts.purpose == Purpose::Connect,
+            sent_us: 0,
+            deed: None,
             version: facts.version,
             answers_head: facts.answers_head,
             is_idempotent: facts.is_idempotent,
@@ -337,6 +435,8 @@ impl Connection {
             body_is_terminated: body.is_done(),
             body,
             body_bytes: 0,
+            body_awaited_ms: 0,
+            body_awaited_since_ms: 0,
             is_abandoned: false,
             scan: Scan::default(),
             awaited_of_client: Awaited::Nothing,
@@ -349,9 +449,23 @@ impl Connection {
 
 impl Facts {
     /// A client that waits for `100 (Continue)` and gets a final status may send its body or not, so
-    /// that nobody can tell where its next request begins (RFC 9110, section 10.1.1).
+    /// that nobody can tell where its next request begins (RFC 9110, section 10.1.1). Nor can anybody
+    /// after a `CONNECT` that was refused: the client may have sent what was meant for the tunnel.
     fn closes_after_reply(self) -> bool {
-        self.closes || self.expects_continue
+        self.closes || self.expects_continue || self.purpose == Purpose::Connect
+    }
+}
+
+impl Route {
+    fn find(upstreams: &Upstreams, name: &[u8], key: &[u8], from: &Connection) -> Option<Self> {
+        let upstream = upstreams.find(name)?;
+        let key_hash = match (upstreams.hashes(upstream), key, from.client.ip()) {
+            (false, ..) => 0,
+            (true, b"", IpAddr::V4(client)) => hash(&client.octets()),
+            (true, b"", IpAddr::V6(client)) => hash(&client.octets()),
+            (true, key, _) => hash(key),
+        };
+        Some(Route { upstream, key_hash, patience: upstreams.patience(upstream)? })
     }
 }
 

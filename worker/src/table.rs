@@ -6,7 +6,7 @@
 use slab::Slab;
 
 /// Names one connection for as long as it lives, and nothing after that.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Id {
     index: u32,
     tag: u32,
@@ -74,6 +74,11 @@ impl<T> Table<T> {
         let id = Id { index: slot.key() as u32, tag };
         slot.insert((tag, make(id)));
         id
+    }
+
+    pub(crate) fn get(&self, id: Id) -> Option<&T> {
+        let (tag, value) = self.slots.get(id.index as usize)?;
+        (*tag == id.tag).then_some(value)
     }
 
     pub(crate) fn find(&mut self, id: Id) -> Option<&mut T> {

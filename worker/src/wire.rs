@@ -11,6 +11,7 @@ use mio::event::Event;
 use mio::net::TcpStream;
 
 use crate::buffers::{Buffers, Slot};
+use crate::pipes::{PIPE_BYTES, Pipe, Pipes};
 
 /// A TCP connection and the bytes on their way through it.
 #[derive(Debug)]
@@ -24,6 +25,8 @@ pub(crate) struct Wire {
     has_ended: bool,
     /// Whether a byte moved since [`Wire::take_progress`].
     has_moved: bool,
+    /// The last read took as much as there was room for: more comes than fits a buffer.
+    has_filled: bool,
     /// Read and not yet dealt with.
     pub(crate) inbound: Slot,
     /// To be written.
@@ -31,6 +34,8 @@ pub(crate) struct Wire {
     /// To be written after `outbound`: the part of a script's reply that did not fit there.
     spill: Vec<u8>,
     spill_sent: usize,
+    /// To be written after all of it: content that came from another socket without being copied.
+    pipe: Option<Pipe>,
 }
 
 /// What a read brought.
@@ -56,10 +61,12 @@ impl Wire {
             end_is_near: false,
             has_ended: false,
             has_moved: false,
+            has_filled: false,
             inbound: Slot::default(),
             outbound: Slot::default(),
             spill: Vec::new(),
             spill_sent: 0,
+            pipe: None,
         }
     }
 
@@ -98,7 +105,18 @@ impl Wire {
 
     /// Whether anything waits to be written.
     pub(crate) fn has_output(&self) -> bool {
-        !self.outbound.is_empty() || self.has_spill()
+        self.output_bytes() > 0
+    }
+
+    /// Bytes that wait to be written.
+    pub(crate) fn output_bytes(&self) -> usize {
+        let piped = self.pipe.as_ref().map_or(0, Pipe::held);
+        self.outbound.data().len() + self.spill.len() - self.spill_sent + piped
+    }
+
+    /// Whether spliced content waits to be written; nothing may be appended meanwhile.
+    pub(crate) fn has_piped(&self) -> bool {
+        self.pipe.as_ref().is_some_and(|pipe| pipe.held() > 0)
     }
 
     pub(crate) fn has_spill(&self) -> bool {
@@ -128,7 +146,8 @@ impl Wire {
                 Ok(Fill::End)
             }
             Ok(count) => {
-                self.is_readable = count == room.len() || self.end_is_near;
+                self.has_filled = count == room.len();
+                self.is_readable = self.has_filled || self.end_is_near;
                 self.has_moved = true;
                 self.inbound.filled(count);
                 Ok(Fill::Bytes)
@@ -142,10 +161,73 @@ impl Wire {
         }
     }
 
+    /// Whether there is a pipe to write from, as there is since something was spliced.
+    pub(crate) fn has_pipe(&self) -> bool {
+        self.pipe.is_some()
+    }
+
+    /// Whether the last read took all that there was room for.
+    pub(crate) fn brings_streams(&self) -> bool {
+        self.is_readable && self.has_filled
+    }
+
+    /// Takes up to `most` bytes of content from what another wire's peer sends, without looking at them.
+    /// Gives how many, or `None` when there is no pipe to be had. Nothing else may wait to be written.
+    pub(crate) fn splice_from(
+        &mut self,
+        from: &mut Wire,
+        most: u64,
+        pipes: &mut Pipes,
+    ) -> io::Result<Option<(Fill, u64)>> {
+        debug_assert!(!self.has_output() && from.inbound.is_empty(), "bytes would overtake others");
+        if from.has_ended {
+            return Ok(Some((Fill::End, 0)));
+        }
+        if !from.is_readable {
+            return Ok(Some((Fill::Blocked, 0)));
+        }
+        if self.pipe.is_none() {
+            self.pipe = pipes.take();
+        }
+        let Some(pipe) = &mut self.pipe else { return Ok(None) };
+        let most = usize::try_from(most).unwrap_or(usize::MAX).min(PIPE_BYTES);
+        match pipe.fill(&from.stream, most) {
+            Ok(0) => {
+                from.has_ended = true;
+                Ok(Some((Fill::End, 0)))
+            }
+            Ok(count) => {
+                from.has_moved = true;
+                Ok(Some((Fill::Bytes, count as u64)))
+            }
+            Err(error) if error.kind() == ErrorKind::WouldBlock => {
+                from.is_readable = false;
+                Ok(Some((Fill::Blocked, 0)))
+            }
+            Err(error) => Err(error),
+        }
+    }
+
     /// Writes what waits, `first` before it. Gives how much of `first` was written.
     pub(crate) fn flush_after(&mut self, first: &[u8]) -> io::Result<usize> {
+        let sent = self.flush_bytes(first)?;
+        while self.is_writable && self.outbound.is_empty() && !self.has_spill() && self.has_piped()
+        {
+            let pipe = self.pipe.as_mut().expect("it holds something");
+            match pipe.drain(&self.stream) {
+                Ok(count) => self.has_moved |= count > 0,
+                Err(error) if error.kind() == ErrorKind::WouldBlock => self.is_writable = false,
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(sent)
+    }
+
+    fn flush_bytes(&mut self, first: &[u8]) -> io::Result<usize> {
         let mut first_sent = 0;
-        while self.is_writable && (first_sent < first.len() || self.has_output()) {
+        while self.is_writable
+            && (first_sent < first.len() || !self.outbound.is_empty() || self.has_spill())
+        {
             let parts = [
                 IoSlice::new(&first[first_sent..]),
                 IoSlice::new(self.outbound.data()),
@@ -217,15 +299,21 @@ impl Wire {
             nix::sys::socket::setsockopt(&self.stream, nix::sys::socket::sockopt::Linger, &linger);
     }
 
-    /// Gives empty buffers back.
-    pub(crate) fn rest(&mut self, pool: &mut Buffers) {
+    /// Gives empty buffers and an empty pipe back.
+    pub(crate) fn rest(&mut self, pool: &mut Buffers, pipes: &mut Pipes) {
         self.inbound.release_if_empty(pool);
         self.outbound.release_if_empty(pool);
+        if let Some(pipe) = self.pipe.take_if(|pipe| pipe.held() == 0) {
+            pipes.give(pipe);
+        }
     }
 
-    /// Closes, giving the buffers back.
-    pub(crate) fn close(mut self, pool: &mut Buffers) {
+    /// Closes, giving buffers and pipe back.
+    pub(crate) fn close(mut self, pool: &mut Buffers, pipes: &mut Pipes) {
         self.inbound.release(pool);
         self.outbound.release(pool);
+        if let Some(pipe) = self.pipe.take() {
+            pipes.give(pipe);
+        }
     }
 }

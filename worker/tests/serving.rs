@@ -3,14 +3,16 @@
 mod harness;
 
 use std::io::Write;
+use std::os::fd::AsFd;
 use std::sync::atomic::Ordering;
 use std::thread;
 use std::time::Duration;
 
-use harness::{Client, Origin, Worker, pattern, wait_until};
+use harness::{Client, Origin, Worker, pattern, upstream, wait_until};
 use heritage::{ListenerId, Order, Report};
 
-const SHORT: Duration = Duration::from_millis(100);
+const SHORT_MS: u64 = 100;
+const SHORT: Duration = Duration::from_millis(SHORT_MS);
 
 fn pair() -> (Origin, Worker) {
     let origin = Origin::start();
@@ -148,7 +150,7 @@ fn the_origin_sees_end_to_end_fields_and_the_script_s_edits() {
     assert_eq!(
         seen,
         "GET /head?q=1 HTTP/1.1\r\nHost: target:81\r\nX-End: 2\r\n\
-         X-Forwarded-For: 9.9.9.9, 127.0.0.1\r\nX-Forwarded-Proto: http\r\nVia: 1.1 kiln\r\n"
+         X-Forwarded-For: 9.9.9.9, 127.0.0.1\r\nX-Forwarded-Proto: http\r\nX-Forwarded-Host: target:81\r\nVia: 1.1 kiln\r\n"
     );
 }
 
@@ -161,7 +163,7 @@ fn edits_are_applied_in_the_order_in_which_they_were_made() {
     assert_eq!(
         seen,
         "GET /edited HTTP/1.1\r\nHost: t\r\nX-Tag: b\r\nX-Forwarded-For: 127.0.0.1\r\n\
-         X-Forwarded-Proto: http\r\nX-User: 7\r\nX-Tag: a\r\nVia: 1.1 kiln\r\n"
+         X-Forwarded-Proto: http\r\nX-Forwarded-Host: t\r\nX-User: 7\r\nX-Tag: a\r\nVia: 1.1 kiln\r\n"
     );
 }
 
@@ -212,7 +214,7 @@ fn interim_responses_reach_clients_that_know_them() {
 #[test]
 fn a_client_that_expects_100_gets_it_once_from_the_origin_or_from_kiln() {
     let origin = Origin::start();
-    let worker = Worker::start(&origin, |settings| settings.continue_timeout = SHORT);
+    let worker = Worker::start(&origin, |settings| settings.timeouts.continue_ms = SHORT_MS);
     for target in ["/continue", "/echo"] {
         let mut client = worker.connect();
         client.send(format!(
@@ -341,10 +343,10 @@ fn a_request_on_a_dead_pooled_connection_is_repeated_only_if_that_is_safe() {
 fn slow_peers_run_into_their_timeouts() {
     let origin = Origin::start();
     let worker = Worker::start(&origin, |settings| {
-        settings.head_timeout = SHORT;
-        settings.keep_alive_timeout = SHORT;
-        settings.body_timeout = SHORT;
-        settings.response_head_timeout = SHORT;
+        settings.timeouts.head_ms = SHORT_MS;
+        settings.timeouts.keep_alive_ms = SHORT_MS;
+        settings.timeouts.body_ms = SHORT_MS;
+        settings.timeouts.response_head_ms = SHORT_MS;
     });
     worker.connect().expect_end();
     let mut idle = worker.connect();
@@ -371,8 +373,8 @@ fn a_connection_that_does_not_open_is_504_and_holds_up_no_earlier_answer() {
     let (_full, address) = harness::full_listener();
     let origin = Origin::start();
     let worker = Worker::start(&origin, |settings| {
-        settings.connect_timeout = 5 * SHORT;
-        settings.upstreams[1].servers = vec![address];
+        settings.timeouts.connect_ms = 5 * SHORT_MS;
+        settings.upstreams.insert("dead".to_owned(), upstream(&[address]));
     });
     let mut client = worker.connect();
     let begun = std::time::Instant::now();
@@ -388,8 +390,8 @@ fn a_connection_that_does_not_open_is_504_and_holds_up_no_earlier_answer() {
 fn deadlines_belong_to_one_connection_to_an_origin() {
     let origin = Origin::start();
     let worker = Worker::start(&origin, |settings| {
-        settings.connect_timeout = SHORT;
-        settings.response_head_timeout = 3 * SHORT;
+        settings.timeouts.connect_ms = SHORT_MS;
+        settings.timeouts.response_head_ms = 3 * SHORT_MS;
     });
     let mut upload = worker.connect();
     upload.send("POST /echo HTTP/1.1\r\nHost: t\r\nContent-Length: 4\r\n\r\n12");
@@ -403,7 +405,7 @@ fn deadlines_belong_to_one_connection_to_an_origin() {
 #[test]
 fn half_a_head_behind_an_answer_runs_into_the_head_timeout() {
     let origin = Origin::start();
-    let worker = Worker::start(&origin, |settings| settings.head_timeout = SHORT);
+    let worker = Worker::start(&origin, |settings| settings.timeouts.head_ms = SHORT_MS);
     let mut client = worker.connect();
     client.send(request("GET /reply?a HTTP/1.1") + "GET /half");
     assert_eq!(client.response().text(), "a");
@@ -438,7 +440,7 @@ fn a_client_that_shuts_its_side_still_gets_its_answers() {
 #[test]
 fn connections_over_the_limit_are_answered_503() {
     let origin = Origin::start();
-    let worker = Worker::start(&origin, |settings| settings.connections_max = 1);
+    let worker = Worker::start(&origin, |settings| settings.limits.connections = 1);
     let mut first = worker.connect();
     assert_eq!(first.get("/plain").status(), 200);
     let mut second = worker.connect();
@@ -490,9 +492,12 @@ fn a_worker_whose_master_is_gone_drains() {
 
 #[test]
 fn orders_are_obeyed_and_reported() {
-    let (_origin, worker) = pair();
-    let file = std::fs::File::open("/dev/null").unwrap();
-    let files = [std::os::fd::AsFd::as_fd(&file)];
+    let (origin, worker) = pair();
+    let image = std::fs::File::open("/dev/null").unwrap();
+    let mut settings = settings::Worker::default();
+    settings.upstreams.insert("web".to_owned(), upstream(&[origin.address]));
+    let settings = harness::settings_file(&settings);
+    let files = [image.as_fd(), settings.as_fd()];
     worker.master.send(&Order::Load { generation: 2, slot: 1 }, &files).unwrap();
     assert_eq!(worker.report(), Report::Loaded { generation: 2, map_us: 1 });
     worker.master.send(&Order::Load { generation: 13, slot: 1 }, &files).unwrap();
@@ -502,7 +507,7 @@ fn orders_are_obeyed_and_reported() {
     let address = orphan.local_addr().unwrap();
     let listener = ListenerId { address: 0, worker: 1 };
     let mut early = Client::connect(address);
-    worker.master.send(&Order::Adopt { listener }, &[std::os::fd::AsFd::as_fd(&orphan)]).unwrap();
+    worker.master.send(&Order::Adopt { listener }, &[orphan.as_fd()]).unwrap();
     drop(orphan);
     assert_eq!(early.get("/plain").status(), 200);
     let mut late = Client::connect(address);

@@ -15,7 +15,8 @@ use heritage::{
 };
 use hook::{Decision, Edit, Held, LoadError, Loaded, RequestView};
 use nix::unistd::{Pid, gettid};
-use worker::{Hooks, Settings, Upstream};
+use settings::{Server, Upstream};
+use worker::Hooks;
 
 /// Longest wait for anything in a test; nothing that works comes near it.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(10);
@@ -51,6 +52,7 @@ impl Hooks for Decider {
             &[Edit::Set(b"X-User", b"7"), Edit::Remove(b"x-secret"), Edit::Add(b"X-Tag", b"a")];
         let forward = |upstream: &'static str, edits: &'static [Edit<'static>]| Decision::Forward {
             upstream: upstream.as_bytes(),
+            key: b"",
             edits,
         };
         let decision = match request.path {
@@ -70,6 +72,8 @@ impl Hooks for Decider {
             b"/dead" => forward("dead", &[]),
             b"/half" => forward("half", &[]),
             b"/none" => forward("none", &[]),
+            b"/any" | b"/any-hold" => forward("any", &[]),
+            b"" => forward("tunnels", &[]),
             b"/edited" => forward("web", EDITS),
             _ => forward("web", &[]),
         };
@@ -99,22 +103,22 @@ pub(crate) struct Worker {
 
 impl Worker {
     /// Starts one that forwards to `origin`, with `adjust` applied to settings made for tests.
-    pub(crate) fn start(origin: &Origin, adjust: impl FnOnce(&mut Settings)) -> Worker {
+    pub(crate) fn start(origin: &Origin, adjust: impl FnOnce(&mut settings::Worker)) -> Worker {
         let dead = unused_address();
-        let upstream = |name: &str, servers: &[SocketAddr]| Upstream {
-            name: name.to_owned(),
-            servers: servers.to_vec(),
-        };
-        let mut settings = Settings {
-            upstreams: vec![
-                upstream("web", &[origin.address]),
-                upstream("dead", &[dead]),
-                upstream("half", &[dead, origin.address]),
-                upstream("none", &[]),
-            ],
-            ..Settings::default()
+        let upstreams = [
+            ("web", upstream(&[origin.address])),
+            ("dead", upstream(&[dead])),
+            ("half", upstream(&[dead, origin.address])),
+            ("none", upstream(&[])),
+            ("any", upstream(&[origin.address])),
+            ("tunnels", upstream(&[origin.address])),
+        ];
+        let mut settings = settings::Worker {
+            upstreams: upstreams.map(|(name, upstream)| (name.to_owned(), upstream)).into(),
+            ..settings::Worker::default()
         };
         adjust(&mut settings);
+        let settings = serde_json::to_vec(&settings).unwrap();
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
         let (master, channel) = Channel::pair().unwrap();
@@ -131,8 +135,8 @@ impl Worker {
                 file: File::open("/dev/null").unwrap().into(),
             };
             let listeners = vec![(ListenerId { address: 0, worker: 0 }, listener.into())];
-            let inheritance = Inheritance { index: 0, channel, page, listeners, image };
-            worker::serve(&settings, decider, inheritance)
+            let inheritance = Inheritance { index: 0, channel, page, listeners, image, settings };
+            worker::serve(decider, inheritance)
         });
         let thread_id = told.recv().unwrap();
         let worker = Worker { address, master, thread_id, held, thread: Some(thread) };
@@ -189,6 +193,19 @@ impl Drop for Worker {
             }
         }
     }
+}
+
+/// A file of settings, as an order brings it.
+pub(crate) fn settings_file(settings: &settings::Worker) -> File {
+    let mut file = tempfile::tempfile().unwrap();
+    file.write_all(&serde_json::to_vec(settings).unwrap()).unwrap();
+    file
+}
+
+/// An upstream of these servers.
+pub(crate) fn upstream(servers: &[SocketAddr]) -> Upstream {
+    let servers = servers.iter().map(|address| Server::new(address.to_string())).collect();
+    Upstream { servers, ..Upstream::default() }
 }
 
 pub(crate) fn wait_until(what: &str, condition: impl Fn() -> bool) {
@@ -340,6 +357,13 @@ impl Client {
         self
     }
 
+    /// Breaks the connection off: one that is only closed may still read its answer.
+    pub(crate) fn reset(self) {
+        let linger = nix::libc::linger { l_onoff: 1, l_linger: 0 };
+        let option = nix::sys::socket::sockopt::Linger;
+        nix::sys::socket::setsockopt(self.stream.get_ref(), option, &linger).unwrap();
+    }
+
     /// Asserts that the connection ends here, in order.
     pub(crate) fn expect_end(&mut self) {
         let mut rest = Vec::new();
@@ -381,6 +405,10 @@ impl Origin {
 
 fn serve(mut stream: BufReader<TcpStream>, number: usize) {
     for count in 1.. {
+        if stream.fill_buf().is_ok_and(|bytes| bytes.starts_with(b"tunnel")) {
+            echo_until_the_end(&mut stream);
+            return;
+        }
         let Some(request) = Message::read_head(&mut stream) else { return };
         let target = request.line.split(' ').nth(1).unwrap().to_owned();
         let (path, query) = target.split_once('?').unwrap_or((&target, ""));
@@ -417,7 +445,15 @@ fn answer(
             write(stream, b"HTTP/1.1 100 Continue\r\n\r\n");
         }
         "/hold-or-die" if count > 1 => return false,
-        "/hold" | "/hold-or-die" => {
+        "/switch" => {
+            write(
+                stream,
+                b"HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\n\
+                  Upgrade: echo/1\r\nX-Origin: yes\r\n\r\nhello",
+            );
+            return echo_until_the_end(stream);
+        }
+        "/any-hold" | "/hold" | "/hold-or-die" => {
             // Until the other side goes.
             let _ = stream.read(&mut [0]);
             return false;
@@ -474,6 +510,21 @@ fn answer(
         "/once" => write(stream, &counted(format!("{number}").as_bytes())),
         "/bytes" => send_bytes(stream, query.parse().unwrap()),
         _ => write(stream, &counted(b"plain")),
+    }
+}
+
+/// Sends back what comes, then the end, then a last word. False, since the connection is to close.
+fn echo_until_the_end(stream: &mut BufReader<TcpStream>) -> bool {
+    loop {
+        let bytes = stream.fill_buf().map_or(Vec::new(), <[u8]>::to_vec);
+        if bytes.is_empty() {
+            let _ = stream.get_mut().write_all(b"bye");
+            return false;
+        }
+        stream.consume(bytes.len());
+        if stream.get_mut().write_all(&bytes).is_err() {
+            return false;
+        }
     }
 }
 

@@ -1,0 +1,427 @@
+//! Upstreams: which server gets a request, who waits, and what is known of each server.
+//!
+//! ```text
+//!   request --choose--> Server --begin--> in use --end(idle or closed)--> the next that waits
+//!                  \--> Busy: every server that could is at its limit; wait in the queue
+//!                   \-> Nobody: there is none that could
+//! ```
+//!
+//! A server may be chosen if it is not draining, its health check (the broker's) calls it well, and it is not
+//! ejected for failures in a row (this worker's, or another's that the master told of). `balance` has the
+//! ways to choose, `server` what is known of one, `budget` how many requests may be sent again.
+//! Nothing here knows a socket or reads a clock; connections are names.
+
+mod balance;
+mod budget;
+mod maglev;
+mod server;
+
+use std::collections::{BTreeMap, VecDeque};
+use std::net::SocketAddr;
+
+use heritage::ServerNews;
+use settings::{Balance, Timeouts};
+
+use crate::table::{Id, Table};
+use balance::Random;
+use budget::RetryBudget;
+use maglev::Maglev;
+pub(crate) use maglev::hash;
+use server::Server;
+
+/// Names an upstream for as long as it is configured.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct UpstreamId(Id);
+
+/// Names a server of an upstream for as long as it is configured, or still in use.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct ServerId(Id);
+
+/// Servers of one upstream, resolved names included; what a name brings beyond is left out.
+pub(crate) const SERVERS_MAX: usize = 1024;
+
+/// Who gets a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Choice {
+    /// This server.
+    Server(ServerId),
+    /// Somebody, when a request is over: all that could are at their limit.
+    Busy,
+    /// No server that could is left.
+    Nobody,
+}
+
+/// How a server did with a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Deed {
+    /// It answered, this long after it had the request.
+    Answered { latency_us: u64 },
+    /// It could not be reached, gave no valid answer in time, or said that it can't serve.
+    Failed,
+}
+
+/// Time limits of exchanges with one upstream's servers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Patience {
+    pub(crate) connect_ms: u64,
+    pub(crate) response_head_ms: u64,
+    pub(crate) body_ms: u64,
+    pub(crate) exchange_ms: u64,
+}
+
+#[derive(Debug)]
+struct Upstream {
+    name: String,
+    settings: settings::Upstream,
+    patience: Patience,
+    /// Every server that is configured, in the order of the configuration.
+    members: Vec<ServerId>,
+    /// Requests that wait, by their clients; the first came first.
+    queue: VecDeque<Id>,
+    budget: RetryBudget,
+    /// Where `hash` looks keys up.
+    maglev: Option<Maglev>,
+    /// Whose turn it is among equals.
+    turn: usize,
+}
+
+/// All upstreams of a worker.
+#[derive(Debug, Default)]
+pub(crate) struct Upstreams {
+    upstreams: Table<Upstream>,
+    servers: Table<Server>,
+    /// Sorted by name. A search in it costs less than hashing a name.
+    by_name: Vec<(Box<[u8]>, UpstreamId)>,
+    /// What configured names stand for.
+    resolved: BTreeMap<String, Vec<SocketAddr>>,
+    random: Random,
+    /// Servers that could get a request; empty between choices, and kept for its memory.
+    candidates: Vec<ServerId>,
+}
+
+/// What a change of servers leaves to be done by whoever owns connections.
+#[derive(Debug, Default)]
+#[must_use = "connections to servers that are gone are to be closed"]
+pub(crate) struct Changed {
+    /// Idle connections to servers that are gone.
+    pub(crate) orphans: Vec<Id>,
+    /// Clients whose requests wait, and should look again.
+    pub(crate) waiting: Vec<Id>,
+}
+
+impl Upstreams {
+    /// Takes over a configuration. Servers that were there before keep their connections and what is
+    /// known of them.
+    pub(crate) fn configure(&mut self, settings: &settings::Worker, now_ms: u64) -> Changed {
+        let mut changed = Changed::default();
+        let before: BTreeMap<Box<[u8]>, UpstreamId> =
+            std::mem::take(&mut self.by_name).into_iter().collect();
+        let is_start = before.is_empty();
+        for (name, upstream) in &settings.upstreams {
+            let patience = Patience::of(upstream, &settings.timeouts);
+            let known = before.get(name.as_bytes()).copied();
+            let id = known.unwrap_or_else(|| {
+                let new = Upstream::new(name, upstream.clone(), patience);
+                UpstreamId(self.upstreams.insert_with(|_| new))
+            });
+            let found = self.upstreams.find(id.0).expect("it is known, or was just added");
+            found.settings = upstream.clone();
+            found.patience = patience;
+            self.by_name.push((name.as_bytes().into(), id));
+            self.enlist(id, (!is_start).then_some(now_ms), &mut changed);
+        }
+        for (name, id) in before {
+            if !settings.upstreams.keys().any(|kept| kept.as_bytes() == &name[..]) {
+                self.dissolve(id, &mut changed);
+            }
+        }
+        changed
+    }
+
+    /// Learns something about servers.
+    pub(crate) fn learn(&mut self, news: ServerNews, now_ms: u64) -> Changed {
+        let mut changed = Changed::default();
+        match news {
+            ServerNews::Resolved { name, addresses } => {
+                // The first addresses of a name are there from the start; later ones are new.
+                let is_first = self.resolved.insert(name.clone(), addresses).is_none();
+                let since_ms = (!is_first).then_some(now_ms);
+                for (_, id) in self.by_name.clone() {
+                    let upstream = self.upstreams.find(id.0).expect("it is configured");
+                    if upstream.settings.servers.iter().any(|server| server.address == name) {
+                        self.enlist(id, since_ms, &mut changed);
+                    }
+                }
+            }
+            ServerNews::Checked { upstream, server, is_well } => {
+                for id in self.servers_at(&upstream, server) {
+                    let server = self.servers.find(id.0).expect("it is a member");
+                    server.checked(is_well, now_ms);
+                }
+                changed
+                    .waiting
+                    .extend(self.find(upstream.as_bytes()).and_then(|id| self.next_waiting(id)));
+            }
+            ServerNews::Ejected { upstream, server, for_ms } => {
+                for id in self.servers_at(&upstream, server) {
+                    self.servers.find(id.0).expect("it is a member").eject(now_ms, for_ms);
+                }
+            }
+        }
+        changed
+    }
+
+    /// The upstream of this name. The empty name is that of a request about which no script decided:
+    /// it goes to the only upstream there is.
+    pub(crate) fn find(&self, name: &[u8]) -> Option<UpstreamId> {
+        match name {
+            b"" => match self.by_name[..] {
+                [(_, only)] => Some(only),
+                _ => None,
+            },
+            name => {
+                let found = self.by_name.binary_search_by(|(known, _)| known[..].cmp(name)).ok()?;
+                Some(self.by_name[found].1)
+            }
+        }
+    }
+
+    /// Its name; empty for one that is gone.
+    pub(crate) fn name(&self, id: UpstreamId) -> &str {
+        self.upstreams.get(id.0).map_or("", |upstream| &upstream.name)
+    }
+
+    /// Whether `CONNECT` requests become tunnels to its servers.
+    pub(crate) fn takes_connect(&self, id: UpstreamId) -> bool {
+        self.upstreams.get(id.0).is_some_and(|upstream| upstream.settings.connect)
+    }
+
+    /// Whether any upstream takes `CONNECT`.
+    pub(crate) fn any_takes_connect(&self) -> bool {
+        self.by_name.iter().any(|(_, id)| self.takes_connect(*id))
+    }
+
+    /// How long to wait for its servers; `None` for an upstream that is gone.
+    pub(crate) fn patience(&self, id: UpstreamId) -> Option<Patience> {
+        self.upstreams.get(id.0).map(|upstream| upstream.patience)
+    }
+
+    pub(crate) fn address(&self, id: ServerId) -> Option<SocketAddr> {
+        self.servers.get(id.0).map(|server| server.address)
+    }
+
+    /// Whether choosing looks at a key.
+    pub(crate) fn hashes(&self, id: UpstreamId) -> bool {
+        self.upstreams.get(id.0).is_some_and(|it| it.settings.balance == Balance::Hash)
+    }
+
+    /// Takes an idle connection to this server, the one that was used last: it is the one least likely
+    /// to have been closed meanwhile, and the others get old and go.
+    pub(crate) fn take_idle(&mut self, id: ServerId) -> Option<Id> {
+        self.servers.find(id.0)?.idle.pop()
+    }
+
+    /// Keeps a connection that is not in use any more. Gives the one that has to go instead: the oldest,
+    /// which is the nearest to its timeout, or the same, if its server is on its way out.
+    pub(crate) fn put_idle(&mut self, id: ServerId, connection: Id) -> Option<Id> {
+        let Some(server) = self.servers.find(id.0) else { return Some(connection) };
+        let most = match server.is_member {
+            true => self.upstreams.get(server.upstream.0).map_or(0, |it| it.settings.idle as usize),
+            false => 0,
+        };
+        server.idle.push(connection);
+        (server.idle.len() > most).then(|| server.idle.remove(0))
+    }
+
+    /// Forgets an idle connection.
+    pub(crate) fn forget_idle(&mut self, id: ServerId, connection: Id) {
+        if let Some(server) = self.servers.find(id.0) {
+            server.idle.retain(|&idle| idle != connection);
+        }
+    }
+
+    /// A request begins to use a server.
+    pub(crate) fn begin(&mut self, id: ServerId) {
+        if let Some(server) = self.servers.find(id.0) {
+            server.active += 1;
+        }
+    }
+
+    /// A request uses it no more. Gives the client whose request waited longest, if one waits.
+    pub(crate) fn end(&mut self, id: ServerId) -> Option<Id> {
+        let server = self.servers.find(id.0)?;
+        server.active -= 1;
+        let (upstream, is_over) = (server.upstream, !server.is_member && server.active == 0);
+        if is_over {
+            self.servers.remove(id.0);
+        }
+        self.next_waiting(upstream)
+    }
+
+    /// Takes note of how a server did. Gives for how long it is ejected, if it has just been.
+    pub(crate) fn judge(&mut self, id: ServerId, deed: Deed, now_ms: u64) -> Option<ServerNews> {
+        let server = self.servers.find(id.0)?;
+        let upstream = self.upstreams.get(server.upstream.0)?;
+        let settings = &upstream.settings;
+        match deed {
+            Deed::Answered { latency_us } => {
+                server.answered(latency_us, now_ms);
+                return None;
+            }
+            Deed::Failed if !server.failed(settings.eject_failures) => return None,
+            Deed::Failed => {}
+        }
+        let out = |id: &&ServerId| self.servers.get(id.0).is_some_and(|it| it.is_ejected(now_ms));
+        let would_be_out = upstream.members.iter().filter(out).count() + 1;
+        if would_be_out * 100 > upstream.members.len() * settings.eject_percent as usize {
+            return None;
+        }
+        let server = self.servers.find(id.0)?;
+        let for_ms = server.eject_again(now_ms, settings.eject_ms);
+        let (name, address) = (upstream.name.clone(), server.address);
+        tracing::warn!(upstream = %name, server = %address, for_ms, "ejected for failures in a row");
+        Some(ServerNews::Ejected { upstream: name, server: address, for_ms })
+    }
+
+    /// Whether a request that was sent to `tried` servers may be sent once more. Counts it.
+    pub(crate) fn may_retry(&mut self, id: UpstreamId, tried: usize) -> bool {
+        self.upstreams.find(id.0).is_some_and(|upstream| {
+            tried < upstream.settings.tries as usize && upstream.budget.spend()
+        })
+    }
+
+    /// Counts a request that is sent for the first time: so much more may be sent again.
+    pub(crate) fn count_request(&mut self, id: UpstreamId) {
+        if let Some(upstream) = self.upstreams.find(id.0) {
+            upstream.budget.earn(upstream.settings.retry_percent);
+        }
+    }
+
+    /// Lets a request wait. False if the queue is full.
+    #[must_use]
+    pub(crate) fn enqueue(&mut self, id: UpstreamId, client: Id) -> bool {
+        let Some(upstream) = self.upstreams.find(id.0) else { return false };
+        let has_room = upstream.queue.len() < upstream.settings.queue as usize;
+        if has_room {
+            upstream.queue.push_back(client);
+        }
+        has_room
+    }
+
+    /// A request waits no more.
+    pub(crate) fn dequeue(&mut self, id: UpstreamId, client: Id) {
+        if let Some(upstream) = self.upstreams.find(id.0) {
+            match upstream.queue.front() == Some(&client) {
+                true => drop(upstream.queue.pop_front()),
+                false => upstream.queue.retain(|&waiting| waiting != client),
+            }
+        }
+    }
+
+    /// The client whose request waited longest.
+    pub(crate) fn next_waiting(&self, id: UpstreamId) -> Option<Id> {
+        self.upstreams.get(id.0)?.queue.front().copied()
+    }
+
+    fn servers_at(&self, upstream: &str, address: SocketAddr) -> Vec<ServerId> {
+        let Some(upstream) = self.find(upstream.as_bytes()) else { return Vec::new() };
+        let members = &self.upstreams.get(upstream.0).expect("it is configured").members;
+        let is_there = |id: &&ServerId| self.address(**id) == Some(address);
+        members.iter().filter(is_there).copied().collect()
+    }
+
+    /// Makes the members of an upstream what configuration and names say. New ones came at `since_ms`;
+    /// `None` if they were there from the start.
+    fn enlist(&mut self, id: UpstreamId, since_ms: Option<u64>, changed: &mut Changed) {
+        let upstream = self.upstreams.find(id.0).expect("its caller found it");
+        let wanted = configured(&upstream.settings, &self.resolved);
+        if wanted.len() == SERVERS_MAX {
+            tracing::warn!(upstream = %upstream.name, "more than {SERVERS_MAX} servers; the rest is left out");
+        }
+        let before = std::mem::take(&mut upstream.members);
+        for (address, configured) in wanted {
+            let at = |id: &ServerId| self.servers.get(id.0).is_some_and(|it| it.address == address);
+            let member = before.iter().copied().find(at).unwrap_or_else(|| {
+                let server = Server::new(id, address, since_ms.unwrap_or(0));
+                ServerId(self.servers.insert_with(|_| server))
+            });
+            let server = self.servers.find(member.0).expect("it is a member");
+            server.weight = configured.weight;
+            server.is_draining = configured.drain;
+            upstream.members.push(member);
+        }
+        upstream.maglev = None;
+        let is_gone = |gone: &ServerId| !upstream.members.contains(gone);
+        let gone: Vec<ServerId> = before.into_iter().filter(is_gone).collect();
+        changed.waiting.extend(upstream.queue.front());
+        for id in gone {
+            self.dismiss(id, changed);
+        }
+    }
+
+    /// Lets a server go; it stays until its requests are over.
+    fn dismiss(&mut self, id: ServerId, changed: &mut Changed) {
+        let server = self.servers.find(id.0).expect("it was a member");
+        server.is_member = false;
+        changed.orphans.append(&mut server.idle);
+        if server.active == 0 {
+            self.servers.remove(id.0);
+        }
+    }
+
+    fn dissolve(&mut self, id: UpstreamId, changed: &mut Changed) {
+        let upstream = self.upstreams.remove(id.0).expect("it was configured");
+        changed.waiting.extend(upstream.queue);
+        for member in upstream.members {
+            self.dismiss(member, changed);
+        }
+    }
+}
+
+/// The addresses of an upstream's servers, each once, with the settings that it is configured with.
+fn configured<'s>(
+    settings: &'s settings::Upstream,
+    resolved: &BTreeMap<String, Vec<SocketAddr>>,
+) -> Vec<(SocketAddr, &'s settings::Server)> {
+    let mut wanted: Vec<(SocketAddr, &settings::Server)> = Vec::new();
+    for server in &settings.servers {
+        let literal = server.address.parse::<SocketAddr>().ok();
+        let named = resolved.get(&server.address).map_or(&[][..], Vec::as_slice);
+        for address in literal.iter().chain(named) {
+            let is_new = wanted.iter().all(|(known, _)| known != address);
+            if is_new && wanted.len() < SERVERS_MAX {
+                wanted.push((*address, server));
+            }
+        }
+    }
+    wanted
+}
+
+impl Upstream {
+    fn new(name: &str, settings: settings::Upstream, patience: Patience) -> Self {
+        Upstream {
+            name: name.to_owned(),
+            settings,
+            patience,
+            members: Vec::new(),
+            queue: VecDeque::new(),
+            budget: RetryBudget::default(),
+            maglev: None,
+            turn: 0,
+        }
+    }
+}
+
+impl Patience {
+    fn of(upstream: &settings::Upstream, timeouts: &Timeouts) -> Self {
+        Patience {
+            connect_ms: upstream.connect_ms.unwrap_or(timeouts.connect_ms),
+            response_head_ms: upstream.response_head_ms.unwrap_or(timeouts.response_head_ms),
+            body_ms: upstream.body_ms.unwrap_or(timeouts.body_ms),
+            exchange_ms: upstream.exchange_ms.unwrap_or(timeouts.exchange_ms),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;
