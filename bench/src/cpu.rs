@@ -1,19 +1,33 @@
 //! CPU time of a process, as the scheduler counts it.
 
 use anyhow::Context;
+use nix::time::clock_getcpuclockid;
 use nix::unistd::Pid;
 
 /// Nanoseconds that the process has spent on a CPU, in user mode and in the kernel for it.
 ///
-/// `schedstat` counts nanoseconds, where `stat` counts ticks of 10 ms. It is of one thread, and the
-/// workers that are compared have one each.
+/// This is the process's CPU clock: it counts all threads, those that have ended too, and no child.
 pub(crate) fn time_ns(pid: Pid) -> anyhow::Result<u64> {
-    let threads = std::fs::read_dir(format!("/proc/{pid}/task"))
-        .with_context(|| format!("process {pid} has ended"))?
-        .count();
-    anyhow::ensure!(threads == 1, "process {pid} has {threads} threads; its CPU time is of one");
-    let path = format!("/proc/{pid}/schedstat");
-    let text = std::fs::read_to_string(&path).with_context(|| path.clone())?;
-    let first = text.split_whitespace().next().with_context(|| format!("{path} is empty"))?;
-    first.parse().with_context(|| path)
+    let ended = || format!("process {pid} has ended");
+    let time = clock_getcpuclockid(pid).with_context(ended)?.now().with_context(ended)?;
+    Ok(time.tv_sec() as u64 * 1_000_000_000 + time.tv_nsec() as u64)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_process_that_works_spends_time_on_a_cpu() {
+        let before_ns = time_ns(Pid::this()).expect("this process lives");
+        let sum = (0..10_000_000_u64).fold(0, |sum, number| std::hint::black_box(sum ^ number));
+        std::hint::black_box(sum);
+        assert!(time_ns(Pid::this()).expect("this process lives") > before_ns);
+    }
+
+    #[test]
+    fn a_process_that_is_not_there_has_no_time() {
+        // One more than the kernel's greatest.
+        assert!(time_ns(Pid::from_raw((1 << 22) + 1)).is_err());
+    }
 }
