@@ -1,6 +1,6 @@
-//! Load: wrk, pinned to its core, and a strict reading of what it says.
+//! Load of small requests: wrk, pinned to its core, and a strict reading of what it says.
 
-use std::io::{Read, Write};
+use std::io::{BufReader, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::path::PathBuf;
 use std::process::Command;
@@ -9,7 +9,9 @@ use std::time::Duration;
 use anyhow::{Context, bail, ensure};
 use serde::Deserialize;
 
-/// Keep-alive connections of every load.
+use crate::head;
+
+/// Keep-alive connections of the load.
 pub(crate) const CONNECTIONS: u32 = 64;
 
 /// What every server answers with.
@@ -43,7 +45,7 @@ request = function() return batch end
 /// A load of one kind.
 #[derive(Debug)]
 pub(crate) struct Load {
-    pub(crate) core: usize,
+    core: usize,
     /// Where wrk's script is.
     script: PathBuf,
 }
@@ -131,19 +133,25 @@ fn parse(text: &str) -> anyhow::Result<Counted> {
     Ok(counted)
 }
 
-/// Asks once, on a connection of its own, and fails unless the answer is the expected one.
+/// Asks once, and fails unless the answer is the expected one.
 pub(crate) fn ask(address: SocketAddr) -> anyhow::Result<()> {
+    let body = fetch(address, "/")?;
+    ensure!(body == BODY, "not the expected body: {body:?}");
+    Ok(())
+}
+
+/// The body of a success, over a connection of its own.
+pub(crate) fn fetch(address: SocketAddr, path: &str) -> anyhow::Result<String> {
     const TIMEOUT: Duration = Duration::from_secs(5);
     let mut stream = TcpStream::connect(address)?;
     stream.set_read_timeout(Some(TIMEOUT))?;
-    let request = format!("GET / HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n");
-    stream.write_all(request.as_bytes())?;
-    let mut answer = String::new();
-    stream.read_to_string(&mut answer)?;
-    let is_right =
-        answer.starts_with("HTTP/1.1 200 OK\r\n") && answer.ends_with(&format!("\r\n\r\n{BODY}"));
-    ensure!(is_right, "not the expected answer: {answer:?}");
-    Ok(())
+    stream.write_all(format!("GET {path} HTTP/1.1\r\nHost: {address}\r\n\r\n").as_bytes())?;
+    let mut reader = BufReader::new(stream);
+    let head = head::read(&mut reader)?.context("closed in the place of an answer")?;
+    ensure!(head.first_line == "HTTP/1.1 200 OK", "answered {:?}", head.first_line);
+    let mut body = String::new();
+    reader.take(head.body_bytes).read_to_string(&mut body)?;
+    Ok(body)
 }
 
 #[cfg(test)]

@@ -3,11 +3,11 @@
 use std::process::Command;
 
 use anyhow::{Context, ensure};
-use nix::sched::{CpuSet, sched_getaffinity};
+use nix::sched::{CpuSet, sched_getaffinity, sched_setaffinity};
 use nix::unistd::Pid;
 use serde::Serialize;
 
-use crate::cases::Bench;
+use crate::rounds::Bench;
 
 /// Cores that don't disturb each other: one for the server, one for load and origin.
 #[derive(Clone, Copy, Debug)]
@@ -28,6 +28,13 @@ impl Cores {
     }
 }
 
+/// Pins this thread, and those that it starts, to a core.
+pub(crate) fn pin(core: usize) -> anyhow::Result<()> {
+    let mut cores = CpuSet::new();
+    cores.set(core)?;
+    sched_setaffinity(Pid::from_raw(0), &cores).with_context(|| format!("core {core}"))
+}
+
 /// What the figures depend on.
 #[derive(Debug, Serialize)]
 pub(crate) struct Machine {
@@ -38,6 +45,7 @@ pub(crate) struct Machine {
     pub(crate) load_average: f64,
     pub(crate) kiln: String,
     pub(crate) nginx: String,
+    pub(crate) haproxy: String,
     pub(crate) wrk: String,
 }
 
@@ -57,6 +65,7 @@ impl Machine {
             load_average: load_average()?,
             kiln: version_of(&kiln, "--version")?,
             nginx: version_of("nginx", "-v")?,
+            haproxy: version_of("haproxy", "-v")?,
             wrk: version_of("wrk", "-v")?,
         })
     }
@@ -79,6 +88,30 @@ fn version_of(program: &str, option: &str) -> anyhow::Result<String> {
     let text = String::from_utf8_lossy(&text);
     let line = text.lines().next().unwrap_or_default();
     ensure!(!line.is_empty(), "{program} {option} says nothing");
+    Ok(without_prose(line).to_owned())
+}
+
+/// A version without what only introduces it or thanks for it.
+fn without_prose(line: &str) -> &str {
     let line = line.trim_start_matches("nginx version: ");
-    Ok(line.split(" Copyright").next().unwrap_or(line).to_owned())
+    [" Copyright", " - http"].iter().fold(line, |line, end| line.split(end).next().unwrap_or(line))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(line: &str, expect: &str) {
+        assert_eq!(without_prose(line), expect);
+    }
+
+    #[test]
+    fn a_version_is_shown_without_prose() {
+        check("nginx version: nginx/1.22.1", "nginx/1.22.1");
+        check("wrk 4.1.0 [epoll] Copyright (C) 2012 Will Glozer", "wrk 4.1.0 [epoll]");
+        check(
+            "HAProxy version 2.6.12 2026/10/17 - https://haproxy.org/",
+            "HAProxy version 2.6.12 2026/10/17",
+        );
+    }
 }

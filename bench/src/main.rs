@@ -1,22 +1,30 @@
-//! `make bench`: Kiln beside nginx on this machine, in one run.
+//! `make bench`: Kiln beside nginx and HAProxy on this machine, in one run.
 //!
 //! Figures of one machine move by a fifth from hour to hour, so only ratios taken in one run count:
-//! the peers take turns in short rounds whose order alternates, on one core, while the load and the
+//! the peers take turns in short rounds whose order rotates, on one core, while the load and the
 //! origin have the other. What is compared is the time that the server's worker spent on a CPU for
-//! each request, as the scheduler counts it; requests/s and latencies stand beside it.
+//! each request or byte, as the scheduler counts it; rates and latencies stand beside it.
 //!
-//! Reading order: `cases` (what is compared), `peers` (the servers), `load` (wrk), `cpu`, `start`
-//! (compiling beside starting), `report` and `table` (what is printed).
+//! Reading order: `cases` (what is compared), `peers` (the servers), `rounds` (the turns), `load`
+//! (wrk) and `bodies` (the loader of large bodies, with `origin` at its other end), `cpu`,
+//! `demands` (the verdicts), `reuse` (connections to the origin), `start` (compiling beside
+//! starting), `report` and `table` (what is printed).
 #![forbid(unsafe_code)]
 
+mod bodies;
 mod cases;
 mod cpu;
+mod demands;
 mod figures;
+mod head;
 mod load;
 mod machine;
+mod origin;
 mod peers;
 mod process;
 mod report;
+mod reuse;
+mod rounds;
 mod start;
 mod table;
 
@@ -29,40 +37,60 @@ use clap::{Parser, ValueEnum};
 
 use report::Report;
 
-/// Compares Kiln with nginx on this machine, and shows what starting costs beside compiling.
+/// Compares Kiln with nginx and HAProxy on this machine, and says which of its demands Kiln meets.
+///
+/// Every server has one worker on one core; the load and the origin have another. The servers of a
+/// case take turns in short rounds, so that a ratio compares neighbours in time; the spread over the
+/// rounds is printed with every median and is the machine's noise. Take figures on a quiet machine:
+/// nothing else should run on the two cores.
+///
+/// The figure that counts is CPU time of the serving process: microseconds a request, or bytes for
+/// each second of it. `floor` is a relay in C that only reads and writes.
 #[derive(Parser)]
-#[command(name = "bench")]
+#[command(name = "bench", after_help = EXAMPLES)]
 struct Options {
     /// Print JSON instead of tables.
     #[arg(long)]
     json: bool,
-    /// Rounds of one second: for a quick look, not for figures to quote.
+    /// One round of one second: to see that all works, not for figures to quote.
     #[arg(long)]
     quick: bool,
     /// Do only this; may be repeated.
-    #[arg(long, value_name = "NAME")]
+    #[arg(long, value_name = "PART")]
     only: Vec<Part>,
-    /// How many rounds each peer gets.
-    #[arg(long, value_name = "N", default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..))]
-    rounds: u32,
+    /// How many rounds of 3 s each server gets in each case [default: 5, or 1 with --quick].
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    rounds: Option<u32>,
     /// Binary of Kiln.
     #[arg(long, value_name = "FILE", env = "KILN_BIN", default_value = "target/release/kiln")]
     kiln: PathBuf,
 }
 
+const EXAMPLES: &str = "Examples:
+  cargo run --release -p bench                                  everything; what `make bench` does
+  cargo run --release -p bench -- --quick                       everything, once and briefly
+  cargo run --release -p bench -- --only proxied --rounds 15    one case, with less doubt
+  cargo run --release -p bench -- --json >bench.json            for a machine";
+
 /// A part of the run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 enum Part {
-    /// A reply that a script makes.
+    /// A reply that a script makes, beside nginx's `return` and HAProxy's `http-request return`.
     Reply,
-    /// A request that a script forwards.
+    /// A request that a script forwards, beside proxies without a script.
     Proxied,
     /// Replies to requests that come 16 at a time.
     Pipelined,
+    /// Bodies of 1 MB and 100 MB that are forwarded, down and up.
+    Bodies,
+    /// Connections that are opened to the origin, with 1, 2 and 4 workers.
+    Reuse,
     /// Compiling, starting, replacing a worker.
     Start,
 }
 
+/// Rounds that a server gets in each case: so many that one disturbed round does not move a median.
+const ROUNDS: u32 = 5;
 /// Seconds of load in a round.
 const ROUND: Duration = Duration::from_secs(3);
 const QUICK_ROUND: Duration = Duration::from_secs(1);
@@ -92,16 +120,25 @@ fn run(options: &Options) -> anyhow::Result<Report> {
         )
     })?;
     let wanted = |part: Part| options.only.is_empty() || options.only.contains(&part);
-    let bench = cases::Bench {
+    let bench = rounds::Bench {
         cores: machine::Cores::choose()?,
         kiln,
         folder: tempfile::tempdir().context("a folder for configurations")?,
-        rounds: options.rounds,
+        rounds: options.rounds.unwrap_or(if options.quick { 1 } else { ROUNDS }),
         round: if options.quick { QUICK_ROUND } else { ROUND },
     };
+    let cases: Vec<_> = cases::ALL.iter().filter(|case| wanted(case.part)).collect();
+    let reuse = if wanted(Part::Reuse) { reuse::DURATION } else { Duration::ZERO };
+    let start = if wanted(Part::Start) { start::DURATION } else { Duration::ZERO };
+    let duration = cases.iter().map(|case| bench.duration(case)).sum::<Duration>() + reuse + start;
+    eprintln!("bench: this takes about {} s", duration.as_secs());
+
     let mut report = Report::new(machine::Machine::read(&bench)?, &bench);
-    for case in cases::ALL.iter().filter(|case| wanted(case.part)) {
+    for case in cases {
         report.cases.push(bench.compare(case).with_context(|| case.name.to_owned())?);
+    }
+    if wanted(Part::Reuse) {
+        report.reuse = reuse::measure(&bench).context("reuse")?;
     }
     if wanted(Part::Start) {
         report.start = Some(start::measure(&bench).context("start")?);

@@ -2,9 +2,10 @@
 
 use serde::Serialize;
 
-use crate::cases::{Bench, Compared};
-use crate::load::CONNECTIONS;
+use crate::load::{CONNECTIONS, Load};
 use crate::machine::Machine;
+use crate::reuse::Reuse;
+use crate::rounds::{Bench, Compared};
 use crate::start::Start;
 
 /// A run's outcome.
@@ -16,6 +17,7 @@ pub(crate) struct Report {
     pub(crate) round_s: u64,
     pub(crate) connections: u32,
     pub(crate) cases: Vec<Compared>,
+    pub(crate) reuse: Vec<Reuse>,
     pub(crate) start: Option<Start>,
 }
 
@@ -23,11 +25,12 @@ impl Report {
     pub(crate) fn new(machine: Machine, bench: &Bench) -> Self {
         Report {
             machine,
-            commands: bench.commands(),
+            commands: commands(bench),
             rounds: bench.rounds,
             round_s: bench.round.as_secs(),
             connections: CONNECTIONS,
             cases: Vec::new(),
+            reuse: Vec::new(),
             start: None,
         }
     }
@@ -35,4 +38,18 @@ impl Report {
     pub(crate) fn json(&self) -> String {
         serde_json::to_string_pretty(self).expect("a report has string keys alone")
     }
+}
+
+/// The command lines behind the figures.
+fn commands(bench: &Bench) -> Vec<String> {
+    let (core, kiln) = (bench.cores.server, bench.kiln.display());
+    let load = Load::new(bench.cores.load, bench.folder.path(), false);
+    let wrk = load.map(|load| load.arguments(([127, 0, 0, 1], 0).into(), bench.round).join(" "));
+    vec![
+        format!("taskset --cpu-list {core} {kiln} serve --workers 1 --script script.cc"),
+        format!("taskset --cpu-list {core} nginx -c nginx.conf (worker_processes 1)"),
+        format!("taskset --cpu-list {core} haproxy -db -f haproxy.cfg (nbthread 1)"),
+        format!("taskset --cpu-list {core} relay (bench/floor/relay.c, cc -O2)"),
+        format!("taskset {}", wrk.unwrap_or_default()),
+    ]
 }

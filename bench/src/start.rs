@@ -10,16 +10,19 @@ use anyhow::{Context, ensure};
 use nix::sys::signal::{Signal, kill};
 use serde::{Deserialize, Serialize};
 
-use crate::cases::Bench;
 use crate::figures::Spread;
 use crate::load;
-use crate::peers::{Duty, Server};
+use crate::peers::{Duty, KILN, Server, control};
+use crate::rounds::Bench;
 
 /// How often each thing is done.
 const TIMES: usize = 5;
 
 /// A worker that dies younger than this is taken for one that can't live, and its replacement waits.
 const GROWN_UP: Duration = Duration::from_millis(1500);
+
+/// How long all of it takes, about: mostly compiling, and replacements that wait to be grown up.
+pub(crate) const DURATION: Duration = Duration::from_secs(14);
 
 /// What starting costs, in milliseconds, and what there is to start.
 #[derive(Debug, Serialize)]
@@ -62,12 +65,12 @@ pub(crate) fn measure(bench: &Bench) -> anyhow::Result<Start> {
         eprintln!("start: cold start {} of {TIMES}", number + 1);
         cold_starts.push(cold_start_ms(bench).context("cold start")?);
     }
-    let folder = bench.folder("start")?;
-    let mut server = Server::kiln(&bench.kiln, bench.cores.server, &folder, Duty::Reply)?;
+    let site = bench.site(&KILN, Duty::Reply)?;
+    let mut server = KILN.serve(&site)?;
     let mut reloads = Vec::new();
     for number in 0..TIMES {
         eprintln!("start: reload {} of {TIMES}", number + 1);
-        reloads.push(reload(&bench.kiln, &server.control).context("reload")?);
+        reloads.push(reload(&bench.kiln, &control(&site.folder)).context("reload")?);
     }
     let mut replacements = Vec::new();
     for number in 0..TIMES {
@@ -90,9 +93,9 @@ pub(crate) fn measure(bench: &Bench) -> anyhow::Result<Start> {
 }
 
 fn cold_start_ms(bench: &Bench) -> anyhow::Result<f64> {
-    let folder = bench.folder("cold")?;
+    let site = bench.site(&KILN, Duty::Reply)?;
     let started = Instant::now();
-    let mut server = Server::start_kiln(&bench.kiln, bench.cores.server, &folder, Duty::Reply)?;
+    let mut server = KILN.start(&site)?;
     server.await_answer(Duration::from_micros(500))?;
     Ok(milliseconds_since(started))
 }

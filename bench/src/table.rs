@@ -5,9 +5,11 @@ use std::fmt::Write;
 use comfy_table::presets::NOTHING;
 use comfy_table::{Attribute, Cell, CellAlignment, Color, Table};
 
-use crate::cases::{Compared, Figures};
-use crate::figures::Spread;
+use crate::demands::Verdict;
+use crate::figures::{Metric, Spread};
 use crate::report::Report;
+use crate::reuse::Reuse;
+use crate::rounds::{Compared, Figures};
 use crate::start::Start;
 
 /// Load average up to which a machine counts as quiet: less than one process beside this program.
@@ -19,7 +21,7 @@ pub(crate) fn render(report: &Report) -> String {
     let mut line = |content: &str| writeln!(text, "{content}").expect("a String takes every byte");
     let machine = &report.machine;
     line(&format!("\n{}, {} cores, {}", machine.cpu, machine.cores, machine.kernel));
-    line(&format!("{}; {}; {}", machine.kiln, machine.nginx, machine.wrk));
+    line(&[&*machine.kiln, &machine.nginx, &machine.haproxy, &machine.wrk].join("; "));
     for command in &report.commands {
         line(&format!("  {command}"));
     }
@@ -30,62 +32,124 @@ pub(crate) fn render(report: &Report) -> String {
             machine.load_average
         ));
     }
-    if !report.cases.is_empty() {
-        line(&format!(
-            "{} keep-alive connections, 12-byte body; {} rounds of {} s a peer, in turns; \
-             median (least-most)",
-            report.connections, report.rounds, report.round_s
-        ));
-        for case in &report.cases {
-            let [kiln, nginx] = [case.kiln.what, case.nginx.what];
-            line(&format!("  {}: Kiln with {kiln}; nginx with {nginx}", case.name));
+    // Cases that are measured alike share a table.
+    for cases in report.cases.chunk_by(|one, other| one.decisive == other.decisive) {
+        line(&format!("\n{}", heading(report, cases)));
+        for cases in cases.chunk_by(|one, other| means(one) == means(other)) {
+            let names: Vec<_> = cases.iter().map(|case| case.name).collect();
+            line(&format!("  {}: {}", names.join(", "), means(&cases[0])));
         }
         line("");
-        line(&compared(&report.cases).to_string());
+        line(&compared(cases).to_string());
+    }
+    if !report.reuse.is_empty() {
+        line(
+            "\nConnections opened to the origin, from a cold start: all of them, and for each 1000 \
+             requests\n",
+        );
+        line(&reused(&report.reuse).to_string());
     }
     if let Some(start) = &report.start {
-        line("Starting beside compiling; median (least-most)\n");
+        line("\nStarting beside compiling; median (least-most)\n");
         line(&started(start).to_string());
+    }
+    if !report.cases.is_empty() {
+        line("\nWhat is demanded of Kiln: its figure over the peer's, in the same round\n");
+        line(&judged(report.cases.iter().map(|case| &case.verdict)).to_string());
     }
     text
 }
 
+fn heading(report: &Report, cases: &[Compared]) -> String {
+    let load = match cases[0].decisive {
+        Metric::BytesPerCpuS => {
+            "Forwarded bodies; 16 connections of 1 MB bodies, 4 of 100 MB".to_owned()
+        }
+        _ => format!("{} keep-alive connections, 12-byte body", report.connections),
+    };
+    let rounds = counted(report.rounds, "round");
+    format!("{load}; {rounds} of {} s a server, in turns; median (least-most)", report.round_s)
+}
+
+/// What makes each peer do its part.
+fn means(case: &Compared) -> String {
+    let means = case.peers.iter().map(|peer| format!("{} with {}", peer.peer, peer.what));
+    means.collect::<Vec<_>>().join("; ")
+}
+
 fn compared(cases: &[Compared]) -> Table {
+    let metrics: Vec<Metric> = cases[0].peers[0].figures.keys().copied().collect();
     let mut table = plain();
-    let head = ["", "", "requests/s", "p50 us", "p99 us", "CPU us a request"];
-    table.set_header(head.map(|name| right(name).add_attribute(Attribute::Bold)));
+    let mut head = vec![Cell::new("")];
+    head.extend(metrics.iter().map(|metric| right(metric.head()).add_attribute(Attribute::Bold)));
+    head.push(right("Kiln over it").add_attribute(Attribute::Bold));
+    table.set_header(head);
     for case in cases {
-        table.add_row(row_of(case.name, &case.kiln));
-        table.add_row(row_of("", &case.nginx));
-        let ratio = &case.ratio;
-        table.add_row(vec![
-            Cell::new(""),
-            Cell::new("ratio"),
-            judged(ratio.requests_per_s, true),
-            judged(ratio.p50_us, false),
-            judged(ratio.p99_us, false),
-            judged(ratio.cpu_us, false),
-        ]);
+        table.add_row([Cell::new(case.name).add_attribute(Attribute::Bold)]);
+        for peer in &case.peers {
+            table.add_row(row_of(case, peer));
+        }
         table.add_row([""]);
     }
     table
 }
 
-fn row_of(name: &str, figures: &Figures) -> Vec<Cell> {
-    vec![
-        Cell::new(name).add_attribute(Attribute::Bold),
-        Cell::new(figures.peer),
-        right(shown(figures.requests_per_s, 0)),
-        right(shown(figures.p50_us, 0)),
-        right(shown(figures.p99_us, 0)),
-        right(shown(figures.cpu_us, 2)).add_attribute(Attribute::Bold),
-    ]
+fn row_of(case: &Compared, peer: &Figures) -> Vec<Cell> {
+    let mut row = vec![Cell::new(format!("  {}", peer.peer))];
+    for (metric, spread) in &peer.figures {
+        let cell = right(shown(scaled(*metric, *spread), metric.decimals()));
+        row.push(if *metric == case.decisive { cell.add_attribute(Attribute::Bold) } else { cell });
+    }
+    if peer.peer != case.peers[0].peer {
+        let ratio = peer.kiln_over_it[&case.decisive];
+        let is_good = case.decisive.is_as_good(ratio.median, 1.0);
+        row.push(coloured(right(shown(ratio, 2)), is_good));
+    }
+    row
 }
 
-/// A ratio: green where Kiln is no worse.
-fn judged(ratio: Spread, more_is_better: bool) -> Cell {
-    let is_good = if more_is_better { ratio.median >= 1.0 } else { ratio.median <= 1.0 };
-    right(shown(ratio, 2)).fg(if is_good { Color::Green } else { Color::Red })
+fn judged<'a>(verdicts: impl Iterator<Item = &'a Verdict>) -> Table {
+    let mut table = plain();
+    for verdict in verdicts {
+        let (of, bound) = (verdict.metric.head(), verdict.bound);
+        let side = if verdict.metric.is_more_better() { "at least" } else { "at most" };
+        let word = match (verdict.is_met, verdict.is_clear) {
+            (true, true) => "met",
+            (true, false) => "met, but not in every round",
+            (false, true) => "not met",
+            (false, false) => "not met, but in some rounds",
+        };
+        table.add_row(vec![
+            Cell::new(verdict.case).add_attribute(Attribute::Bold),
+            Cell::new(format!("{of}, beside {}", verdict.beside)),
+            right(shown(verdict.ratio, 2)),
+            Cell::new(format!("{side} {bound}")),
+            coloured(Cell::new(word), verdict.is_met).add_attribute(Attribute::Bold),
+        ]);
+    }
+    table
+}
+
+fn reused(all: &[Reuse]) -> Table {
+    let mut table = plain();
+    let peers = || all.chunk_by(|one, other| one.peer == other.peer);
+    let mut head = vec![Cell::new("")];
+    head.extend(
+        peers()
+            .next()
+            .into_iter()
+            .flatten()
+            .map(|reuse| right(counted(reuse.workers, "worker")).add_attribute(Attribute::Bold)),
+    );
+    table.set_header(head);
+    for of_peer in peers() {
+        let mut row = vec![Cell::new(format!("  {}", of_peer[0].peer))];
+        row.extend(of_peer.iter().map(|reuse| {
+            right(format!("{} ({:.2})", reuse.connections, reuse.connections_per_1000_requests))
+        }));
+        table.add_row(row);
+    }
+    table
 }
 
 fn started(start: &Start) -> Table {
@@ -111,9 +175,22 @@ fn started(start: &Start) -> Table {
     table
 }
 
+fn scaled(metric: Metric, spread: Spread) -> Spread {
+    let Spread { median, min, max } = spread;
+    Spread { median: metric.scaled(median), min: metric.scaled(min), max: metric.scaled(max) }
+}
+
 fn shown(spread: Spread, decimals: usize) -> String {
     let Spread { median, min, max } = spread;
+    if min == max {
+        return format!("{median:.decimals$}");
+    }
     format!("{median:.decimals$} ({min:.decimals$}-{max:.decimals$})")
+}
+
+/// A number of things.
+pub(crate) fn counted(number: u32, thing: &str) -> String {
+    if number == 1 { format!("1 {thing}") } else { format!("{number} {thing}s") }
 }
 
 fn plain() -> Table {
@@ -124,4 +201,28 @@ fn plain() -> Table {
 
 fn right(text: impl ToString) -> Cell {
     Cell::new(text).set_alignment(CellAlignment::Right)
+}
+
+fn coloured(cell: Cell, is_good: bool) -> Cell {
+    cell.fg(if is_good { Color::Green } else { Color::Red })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(values: [f64; 3], expect: &str) {
+        assert_eq!(shown(Spread::of(values), 1), expect);
+    }
+
+    #[test]
+    fn a_spread_is_shown_unless_there_is_none() {
+        check([2.0, 1.0, 3.04], "2.0 (1.0-3.0)");
+        check([2.0, 2.0, 2.0], "2.0");
+    }
+
+    #[test]
+    fn a_number_is_followed_by_the_plural_unless_it_is_one() {
+        assert_eq!([1, 2].map(|number| counted(number, "round")), ["1 round", "2 rounds"]);
+    }
 }

@@ -1,0 +1,181 @@
+//! The rounds of a case, in which the peers take turns.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use anyhow::Context;
+use serde::Serialize;
+use tempfile::TempDir;
+
+use crate::bodies::Moved;
+use crate::cases::{Case, Traffic};
+use crate::cpu;
+use crate::demands::Verdict;
+use crate::figures::{Metric, Round, Spreads, ratios, spreads};
+use crate::load::{Counted, Load};
+use crate::machine::Cores;
+use crate::origin;
+use crate::peers::{Duty, NGINX, Peer, Server, Site};
+
+/// Load that each server gets before its first round.
+const WARM_UP: Duration = Duration::from_secs(1);
+
+/// What all parts of a run share.
+#[derive(Debug)]
+pub(crate) struct Bench {
+    pub(crate) cores: Cores,
+    pub(crate) kiln: PathBuf,
+    pub(crate) folder: TempDir,
+    pub(crate) rounds: u32,
+    pub(crate) round: Duration,
+}
+
+/// One peer's figures over the rounds.
+#[derive(Debug, Serialize)]
+pub(crate) struct Figures {
+    pub(crate) peer: &'static str,
+    pub(crate) what: &'static str,
+    pub(crate) figures: Spreads,
+    /// Kiln's figures over this peer's in the same round.
+    pub(crate) kiln_over_it: Spreads,
+}
+
+/// What a case came to.
+#[derive(Debug, Serialize)]
+pub(crate) struct Compared {
+    pub(crate) name: &'static str,
+    /// The metric that the case is about.
+    pub(crate) decisive: Metric,
+    /// Kiln is the first.
+    pub(crate) peers: Vec<Figures>,
+    pub(crate) verdict: Verdict,
+}
+
+impl Bench {
+    /// A folder of its own for one server.
+    pub(crate) fn folder(&self, name: &str) -> anyhow::Result<PathBuf> {
+        let folder = self.folder.path().join(name);
+        std::fs::create_dir_all(&folder).with_context(|| folder.display().to_string())?;
+        Ok(folder)
+    }
+
+    /// Where a server that is measured runs.
+    pub(crate) fn site(&self, peer: &Peer, duty: Duty) -> anyhow::Result<Site<'_>> {
+        Site::new(&self.kiln, self.cores.server, self.folder(peer.name)?, duty)
+    }
+
+    /// The origin of small answers, on the load's core.
+    pub(crate) fn origin(&self) -> anyhow::Result<Server> {
+        let folder = self.folder("origin")?;
+        NGINX.serve(&Site::new(&self.kiln, self.cores.load, folder, Duty::Reply)?).context("origin")
+    }
+
+    /// How long a case takes, but for the starts of its servers.
+    pub(crate) fn duration(&self, case: &Case) -> Duration {
+        (WARM_UP + self.round * self.rounds) * case.peers.len() as u32
+    }
+
+    /// Runs the rounds of one case.
+    pub(crate) fn compare(&self, case: &Case) -> anyhow::Result<Compared> {
+        let (_nginx, duty) = match (case.is_forwarded, case.traffic) {
+            (false, _) => (None, Duty::Reply),
+            (true, Traffic::Bodies(_)) => (None, Duty::Forward(origin::start(self.cores.load)?)),
+            (true, Traffic::Requests { .. }) => {
+                let nginx = self.origin()?;
+                let address = nginx.address;
+                (Some(nginx), Duty::Forward(address))
+            }
+        };
+        let serve = |peer: &&Peer| peer.serve(&self.site(peer, duty)?);
+        let servers = case.peers.iter().map(serve).collect::<anyhow::Result<Vec<Server>>>()?;
+        for (peer, server) in case.peers.iter().zip(&servers) {
+            eprintln!("{}: warming up {}", case.name, peer.name);
+            self.load(case.traffic, server, WARM_UP).context(peer.name)?;
+        }
+        let mut rounds = vec![Vec::new(); servers.len()];
+        for number in 0..self.rounds as usize {
+            for turn in 0..servers.len() {
+                let index = (number + turn) % servers.len();
+                let name = case.peers[index].name;
+                eprintln!("{}: round {} of {}, {name}", case.name, number + 1, self.rounds);
+                rounds[index].push(self.round(case.traffic, &servers[index]).context(name)?);
+            }
+        }
+        Ok(compared(case, &rounds))
+    }
+
+    fn round(&self, traffic: Traffic, server: &Server) -> anyhow::Result<Round> {
+        let worker = server.worker()?;
+        let before_ns = cpu::time_ns(worker)?;
+        let outcome = self.load(traffic, server, self.round)?;
+        let cpu_ns = cpu::time_ns(worker)? - before_ns;
+        anyhow::ensure!(server.worker()? == worker, "the worker was replaced during the round");
+        Ok(outcome.round(cpu_ns))
+    }
+
+    fn load(
+        &self,
+        traffic: Traffic,
+        server: &Server,
+        duration: Duration,
+    ) -> anyhow::Result<Outcome> {
+        let (core, address) = (self.cores.load, server.address);
+        Ok(match traffic {
+            Traffic::Requests { is_pipelined } => {
+                let load = Load::new(core, self.folder.path(), is_pipelined)?;
+                Outcome::Requests(load.run(address, duration)?)
+            }
+            Traffic::Bodies(transfers) => Outcome::Bodies(transfers.run(core, address, duration)?),
+        })
+    }
+}
+
+/// What a load came to.
+enum Outcome {
+    Requests(Counted),
+    Bodies(Moved),
+}
+
+impl Outcome {
+    fn round(&self, cpu_ns: u64) -> Round {
+        let cpu_ns = cpu_ns as f64;
+        match self {
+            Outcome::Requests(counted) => {
+                let requests = counted.requests as f64;
+                Round::from([
+                    (Metric::RequestsPerS, requests * 1e6 / counted.duration_us as f64),
+                    (Metric::P50Us, counted.p50_us),
+                    (Metric::P99Us, counted.p99_us),
+                    (Metric::CpuUsPerRequest, cpu_ns / 1e3 / requests),
+                ])
+            }
+            Outcome::Bodies(moved) => {
+                let bytes = moved.bytes as f64;
+                Round::from([
+                    (Metric::BytesPerS, bytes / moved.duration.as_secs_f64()),
+                    (Metric::BytesPerCpuS, bytes * 1e9 / cpu_ns),
+                ])
+            }
+        }
+    }
+}
+
+fn compared(case: &Case, rounds: &[Vec<Round>]) -> Compared {
+    let kiln = &rounds[0];
+    let peers = case.peers.iter().zip(rounds).map(|(peer, rounds)| Figures {
+        peer: peer.name,
+        what: peer.does_by(case.is_forwarded),
+        figures: spreads(rounds),
+        kiln_over_it: ratios(kiln, rounds),
+    });
+    let rounds_of = |wanted: &Peer| {
+        let index = case.peers.iter().position(|peer| peer.name == wanted.name);
+        rounds[index.expect("a demand is beside peers of its case")].clone()
+    };
+    Compared {
+        name: case.name,
+        decisive: case.demand.metric,
+        peers: peers.collect(),
+        verdict: case.demand.judge(case.name, kiln, rounds_of),
+    }
+}
