@@ -127,6 +127,14 @@ impl Client {
         let _ = self.stream.shutdown(Shutdown::Write);
     }
 
+    /// Whether the first byte of a response is there, without waiting for one.
+    pub fn has_response(&mut self) -> bool {
+        self.stream.set_nonblocking(true).expect("it is a socket");
+        let has_more = self.more().is_ok_and(|has_more| has_more);
+        self.stream.set_nonblocking(false).expect("it is a socket");
+        has_more || !self.unread.is_empty()
+    }
+
     /// Reads a response to anything but HEAD; interim ones are returned like others.
     #[track_caller]
     pub fn response(&mut self) -> Response {

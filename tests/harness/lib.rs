@@ -11,6 +11,7 @@ mod load;
 mod nginx;
 mod origin;
 mod process;
+mod steps;
 
 use std::thread;
 use std::time::{Duration, Instant};
@@ -22,6 +23,8 @@ pub use load::{Checked, Checker, Lost, Wrk, WrkReport};
 pub use nginx::Nginx;
 pub use origin::{Origin, Received};
 pub use process::{descriptors, is_alive, mappings, processes_marked, resident_kb, state};
+
+pub use steps::{Stepped, Steps};
 
 pub use nix::sys::signal::Signal;
 

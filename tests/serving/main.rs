@@ -7,6 +7,7 @@ mod bodies;
 mod config;
 mod control;
 mod crash;
+mod hot_path;
 mod hygiene;
 mod origins;
 mod refusals;
