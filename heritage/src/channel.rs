@@ -7,6 +7,7 @@ use std::io::{self, IoSlice, IoSliceMut};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 
 use nix::errno::Errno;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::socket::{
     AddressFamily, ControlMessage, ControlMessageOwned, MsgFlags, SockFlag, SockType, recvmsg,
     sendmsg, socketpair,
@@ -15,7 +16,8 @@ use serde::{Serialize, de::DeserializeOwned};
 
 /// Bytes of the largest message: an order or a report is a few numbers and at most one sentence.
 ///
-/// The largest is [`crate::Report::LoadFailed`] with the text of a C++ exception in it.
+/// The largest are [`crate::Report::LoadFailed`] with the text of a C++ exception in it, and news of
+/// servers, of which a message has as many as fit.
 pub const MESSAGE_MAX: usize = 16 * 1024;
 
 /// Descriptors beside one message: an order is about one image or one socket, and one is to spare.
@@ -62,6 +64,14 @@ impl Channel {
                 sent => return sent.map(drop).map_err(io::Error::from),
             }
         }
+    }
+
+    /// Whether what the other end has not read yet takes up a quarter of the queue at most: that is
+    /// when Linux polls a Unix socket as writable. Who sends only then always leaves room for those
+    /// messages that must not wait.
+    pub fn has_room(&self) -> bool {
+        let mut file = [PollFd::new(self.as_fd(), PollFlags::POLLOUT)];
+        matches!(poll(&mut file, PollTimeout::ZERO), Ok(1..))
     }
 
     /// Takes one message, if there is one. A message that does not parse is `InvalidData`.
@@ -193,6 +203,21 @@ mod tests {
         let (master, _worker) = Channel::pair().unwrap();
         let refused = (0..100_000).find_map(|_| master.send(&Order::Drain, &[]).err());
         assert_eq!(refused.expect("no queue is endless").kind(), io::ErrorKind::WouldBlock);
+    }
+
+    #[test]
+    fn who_sends_only_while_there_is_room_leaves_some_for_orders() {
+        let (master, worker) = Channel::pair().unwrap();
+        let reason = "x".repeat(MESSAGE_MAX - 100);
+        let long = Report::LoadFailed { generation: 1, reason };
+        let sent = (0..1000).take_while(|_| master.has_room()).map(|_| master.send(&long, &[]));
+        let sent = sent.collect::<io::Result<Vec<()>>>().unwrap().len();
+        assert!((1..1000).contains(&sent), "{sent} were sent");
+        for _ in 0..100 {
+            master.send(&Order::Drain, &[]).unwrap();
+        }
+        while !matches!(worker.receive::<serde_json::Value>().unwrap(), Received::Empty) {}
+        assert!(master.has_room());
     }
 
     #[test]

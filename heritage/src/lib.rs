@@ -12,7 +12,8 @@ use std::os::fd::OwnedFd;
 
 pub use channel::{Channel, FILES_MAX, MESSAGE_MAX, Received};
 pub use order::{
-    CompileOutcome, CompileSteps, Diagnostic, ListenerId, Order, Report, ServerNews, Severity,
+    ADDRESSES_MAX, CompileOutcome, CompileSteps, Diagnostic, ListenerId, NAMES_MAX, Order, Report,
+    ServerNews, Severity,
 };
 pub use scoreboard::{OwnPage, Scoreboard, WorkerPage, WorkerState};
 

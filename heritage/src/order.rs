@@ -7,6 +7,16 @@ use std::net::SocketAddr;
 
 use serde::{Deserialize, Serialize};
 
+/// Names of servers that one configuration has, all upstreams together.
+///
+/// Each is asked for again every few seconds; that many keep a resolver busy already.
+pub const NAMES_MAX: usize = 4096;
+
+/// Addresses that one name stands for; further ones are left out.
+///
+/// Some times what fits a DNS answer without TCP, and all of them fit one message.
+pub const ADDRESSES_MAX: usize = 256;
+
 /// Names one listening socket: the address it listens on, and the worker it was made for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct ListenerId {
@@ -43,15 +53,16 @@ pub enum Order {
         /// Which socket it is.
         listener: ListenerId,
     },
-    /// Something about an upstream's server that a configuration does not say.
-    News(ServerNews),
+    /// What a configuration does not say of upstreams' servers; later news of a server overtake
+    /// earlier ones. Also goes to a new broker, which so knows what the one before it found out.
+    News(Vec<ServerNews>),
     /// Accept what waits, close every listener, finish every request, and exit with 0.
     Drain,
     /// Exit with 0 now.
     Stop,
 }
 
-/// Worker to master.
+/// Worker to master, and broker to master.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Report {
     /// The inherited image is mapped and the worker accepts.
@@ -80,8 +91,12 @@ pub enum Report {
         /// Number of the generation.
         generation: u64,
     },
-    /// Something about an upstream's server that the other workers should know.
+    /// Something about an upstream's server that the other workers should know. A worker says
+    /// [`ServerNews::Ejected`], the broker says the rest.
     News(ServerNews),
+    /// Every name of the configuration was reported once, whether it resolves or not. Only the broker
+    /// says it: workers that start from now on begin with all that can be known.
+    NamesResolved,
     /// The queue of this listening socket was emptied and the worker closed its copy.
     Released {
         /// Which socket it is.
