@@ -79,6 +79,12 @@ pub struct Status {
     pub generations: Vec<GenerationStatus>,
     /// Workers by index; those that a change of scale lets drain too.
     pub workers: Vec<WorkerStatus>,
+    /// The broker; none if no name is to be resolved and no server to be checked.
+    #[serde(default)]
+    pub broker: Option<BrokerStatus>,
+    /// What the master knows of upstreams' servers.
+    #[serde(default)]
+    pub upstreams: UpstreamsStatus,
 }
 
 /// The master.
@@ -143,6 +149,46 @@ pub struct WorkerStatus {
     pub restarts: u32,
     /// Seconds since this process was forked.
     pub uptime_s: u64,
+}
+
+/// The process that resolves names and checks servers.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BrokerStatus {
+    /// Process; none while the next waits to be forked.
+    pub pid: Option<i32>,
+    /// How often it was replaced after it had died.
+    pub restarts: u32,
+}
+
+/// What is known of upstreams' servers beside the configuration.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct UpstreamsStatus {
+    /// Servers that are configured by name.
+    pub names: Vec<NameStatus>,
+    /// Servers that get no requests.
+    pub out: Vec<OutStatus>,
+}
+
+/// A name and what it stands for.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NameStatus {
+    /// With its port, as configured.
+    pub name: String,
+    /// Empty if it has never resolved.
+    pub addresses: Vec<SocketAddr>,
+}
+
+/// A server that gets no requests, and why.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OutStatus {
+    /// Name of its upstream.
+    pub upstream: String,
+    /// The server.
+    pub server: SocketAddr,
+    /// Whether its health check says so.
+    pub is_down: bool,
+    /// Milliseconds for which workers still send it nothing for its failures.
+    pub ejected_ms: Option<u64>,
 }
 
 /// Why a call over the control socket came to nothing.

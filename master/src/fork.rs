@@ -42,6 +42,8 @@ pub(crate) enum Child {
         /// Bytes that it may allocate.
         memory_max: u64,
     },
+    /// Dies with the master: what it finds out is of no use to anybody else.
+    Broker,
 }
 
 /// Exit code of a child that could not do its hygiene: EX_OSERR of sysexits.h.
@@ -81,7 +83,7 @@ pub(crate) fn fork(child: Child, keep: &[RawFd], role: impl FnOnce() -> i32) -> 
 fn hygiene(child: Child, master: Pid, keep: &[RawFd]) -> io::Result<()> {
     set_pdeathsig(match child {
         Child::Worker { .. } => Signal::SIGUSR1,
-        Child::Compiler { .. } => Signal::SIGKILL,
+        Child::Compiler { .. } | Child::Broker => Signal::SIGKILL,
     })?;
     // The master may have died before the line above, and then nobody signals.
     if getppid() != master {

@@ -6,9 +6,10 @@
 //! compiler's crate: what children do is handed in as [`Roles`].
 //!
 //! Where to start reading: `supervisor.rs` has the loop, `reload.rs` the life of a reload,
-//! `staffing.rs` that of a worker, `fork.rs` what a child does first.
+//! `staffing.rs` that of a worker, `broker.rs` that of the broker, `fork.rs` what a child does first.
 
 mod backoff;
+mod broker;
 mod claim;
 mod clients;
 mod compile;
@@ -19,6 +20,7 @@ mod generations;
 mod listeners;
 mod poll;
 mod reload;
+mod servers;
 mod settings;
 mod signals;
 mod staffing;
@@ -30,7 +32,7 @@ mod workers;
 
 use std::os::fd::OwnedFd;
 
-use heritage::{CompileOutcome, Inheritance};
+use heritage::{Channel, CompileOutcome, Inheritance};
 
 pub use error::StartError;
 pub use settings::{Control, Settings};
@@ -45,6 +47,13 @@ pub trait Roles {
 
     /// Runs in a forked worker; returns its exit code.
     fn work(&mut self, inheritance: Inheritance) -> i32;
+
+    /// Runs in the forked broker: finds out about servers, and reports news of them. What the one
+    /// before it found out comes as orders. Returns its exit code.
+    fn broker(&mut self, channel: Channel) -> i32;
+
+    /// Whether there is anything for a broker to find out.
+    fn needs_broker(&self) -> bool;
 }
 
 /// One compile: which generation it makes, for which addresses, and where it puts the image.

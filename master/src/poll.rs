@@ -14,6 +14,7 @@ use crate::clients::ClientId;
 use crate::reload::Reload;
 use crate::signals::Request;
 use crate::supervisor::{Event, Supervisor};
+use crate::workers::Process;
 
 /// The longest wait. Whatever is due has a deadline, so this only keeps the number in range.
 const WAIT_MAX: Duration = Duration::from_secs(3600);
@@ -26,6 +27,8 @@ const POLL_FAILURE_PAUSE: Duration = Duration::from_millis(10);
 enum Source {
     /// The channel of the worker of this index.
     Worker(usize),
+    /// The channel of the broker.
+    Broker,
     /// The report pipe of the compile child.
     CompileReport,
     /// New clients of the control socket.
@@ -45,6 +48,7 @@ impl Supervisor<'_> {
         for source in ready {
             match source {
                 Source::Worker(index) => self.take_reports(index, &mut events),
+                Source::Broker => self.take_broker_reports(&mut events),
                 Source::CompileReport => {
                     if let Reload::Compiling { child, .. } = &mut self.reload {
                         child.read();
@@ -68,8 +72,12 @@ impl Supervisor<'_> {
         for (index, worker) in &self.workers {
             if let Some(process) = worker.process.as_ref().filter(|process| process.connected) {
                 sources.push(Source::Worker(*index));
-                files.push(PollFd::new(process.channel.as_fd(), PollFlags::POLLIN));
+                files.push(PollFd::new(process.channel.as_fd(), self.interest(process)));
             }
+        }
+        if let Some(process) = self.broker.process.as_ref().filter(|process| process.connected) {
+            sources.push(Source::Broker);
+            files.push(PollFd::new(process.channel.as_fd(), self.interest(process)));
         }
         if let Reload::Compiling { child, .. } = &self.reload
             && let Some(pipe) = child.pipe()
@@ -101,6 +109,14 @@ impl Supervisor<'_> {
         ready.map(|(source, _)| source).collect()
     }
 
+    /// What a child has to say, and room for what it is still to be told.
+    fn interest(&self, process: &Process) -> PollFlags {
+        match process.told == self.servers.revision() {
+            true => PollFlags::POLLIN,
+            false => PollFlags::POLLIN | PollFlags::POLLOUT,
+        }
+    }
+
     /// Time to the next deadline, rounded up, so that it has passed when the wait is over.
     fn wait_timeout(&self) -> PollTimeout {
         let Some(deadline) = self.next_deadline() else { return PollTimeout::NONE };
@@ -120,6 +136,14 @@ impl Supervisor<'_> {
                 let pid = process.pid;
                 self.kill_worker(pid, &format!("its report is not one: {error}"));
             }
+        }
+    }
+
+    fn take_broker_reports(&mut self, events: &mut Vec<Event>) {
+        let Some(process) = &mut self.broker.process else { return };
+        match process.reports() {
+            Ok(reports) => events.extend(reports.into_iter().map(Event::BrokerReport)),
+            Err(error) => self.kill_broker(&format!("its report is not one: {error}")),
         }
     }
 

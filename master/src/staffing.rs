@@ -46,8 +46,9 @@ impl Supervisor<'_> {
 
     /// When [`Supervisor::keep_staff`] or [`Supervisor::kill_stuck`] next has something to do.
     pub(crate) fn staff_deadline(&self) -> Option<Instant> {
-        // Nothing is forked before there is an image: its compile has a deadline of its own.
-        let forkable = self.generation_to_start_with().is_some();
+        // Nothing is forked before there is an image and names are known: these have deadlines of
+        // their own.
+        let forkable = self.generation_to_fork_with().is_some();
         let workers = self.workers.values().filter(|worker| forkable || worker.process.is_some());
         let deadlines = workers.filter_map(Worker::next_deadline);
         deadlines.chain(self.listeners.next_deadline()).min()
@@ -92,8 +93,13 @@ impl Supervisor<'_> {
         }
     }
 
+    /// The generation that workers can be forked with, if they can.
+    fn generation_to_fork_with(&self) -> Option<u64> {
+        if self.broker.is_awaited() { None } else { self.generation_to_start_with() }
+    }
+
     fn fork_missing(&mut self, now: Instant) {
-        let Some(generation) = self.generation_to_start_with() else { return };
+        let Some(generation) = self.generation_to_fork_with() else { return };
         let due = self.workers.iter().filter(
             |(_, worker)| matches!(worker.activity, Activity::Vacant { fork_at } if fork_at <= now),
         );
@@ -122,6 +128,8 @@ impl Supervisor<'_> {
         let mut keep: Vec<RawFd> = listeners.iter().map(|(_, file)| file.as_raw_fd()).collect();
         keep.extend([image.file.as_raw_fd(), theirs.as_fd().as_raw_fd()]);
         let holds = listeners.iter().map(|(id, _)| (*id, Holding::Held)).collect();
+        // Before there is a process, so that it finds all this when it first looks.
+        let told = self.servers.tell(&ours, None, 0, now);
         let (scoreboard, roles) = (&mut self.scoreboard, &mut *self.roles);
         let fences = Child::Worker { drain_timeout: self.settings.drain_timeout };
         // What the child inherits was made here, where a failure can be reported; the parent's
@@ -134,7 +142,8 @@ impl Supervisor<'_> {
         self.generations.hold(generation, pid);
         let worker = self.workers.get_mut(&index).expect("the caller found it");
         worker.activity = Activity::Starting { deadline: now + self.settings.answer_timeout };
-        worker.process = Some(Process { pid, channel: ours, connected: true, forked: now, holds });
+        worker.process =
+            Some(Process { pid, channel: ours, connected: true, forked: now, holds, told });
         Ok(())
     }
 
@@ -374,7 +383,7 @@ fn log_death(index: usize, pid: Pid, ended: WaitStatus, age: Duration, delay: Du
 }
 
 /// How a process ended, for the log.
-fn how(ended: WaitStatus) -> String {
+pub(crate) fn how(ended: WaitStatus) -> String {
     match ended {
         WaitStatus::Exited(_, code) => format!("exited with code {code}"),
         WaitStatus::Signaled(_, signal, core_dumped) => {

@@ -3,7 +3,7 @@
 use std::sync::atomic::Ordering;
 use std::time::Instant;
 
-use crate::control::{GenerationStatus, MasterStatus, Status, WorkerStatus};
+use crate::control::{GenerationStatus, MasterStatus, Status, UpstreamsStatus, WorkerStatus};
 use crate::supervisor::Supervisor;
 use crate::workers::Worker;
 
@@ -30,6 +30,11 @@ impl Supervisor<'_> {
                 .iter()
                 .map(|(index, worker)| self.worker_status(*index, worker, now))
                 .collect(),
+            broker: self.broker.status(),
+            upstreams: UpstreamsStatus {
+                names: self.servers.names().collect(),
+                out: self.servers.out(now).collect(),
+            },
         }
     }
 

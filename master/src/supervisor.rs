@@ -9,17 +9,19 @@ use std::collections::BTreeMap;
 use std::os::fd::OwnedFd;
 use std::time::{Duration, Instant};
 
-use heritage::{Order, Report, Scoreboard, WORKERS_MAX};
+use heritage::{Order, Report, Scoreboard, ServerNews, WORKERS_MAX};
 use image::{Arena, Invalid, Slot};
 use nix::sys::wait::WaitStatus;
 use nix::unistd::Pid;
 
+use crate::broker::Broker;
 use crate::claim::{ControlSocket, PidFile};
 use crate::clients::{ClientId, Clients};
 use crate::control::{ControlReply, ControlRequest};
 use crate::generations::Generations;
 use crate::listeners::Listeners;
 use crate::reload::{Reload, Waiting};
+use crate::servers::Servers;
 use crate::signals::{Request, Signals};
 use crate::workers::Worker;
 use crate::{Roles, Settings, StartError, Stopped};
@@ -32,6 +34,8 @@ const STOP_GRACE: Duration = Duration::from_secs(1);
 pub(crate) enum Event {
     /// The worker of this index says something.
     Report(usize, Report),
+    /// The broker says something.
+    BrokerReport(Report),
     /// A client of the control socket asks for something.
     Control(ClientId, ControlRequest),
     /// A signal asks for something.
@@ -84,6 +88,9 @@ pub(crate) struct Supervisor<'a> {
     pub(crate) workers: BTreeMap<usize, Worker>,
     /// How many workers there should be.
     pub(crate) wanted: usize,
+    pub(crate) broker: Broker,
+    /// What broker and workers found out.
+    pub(crate) servers: Servers,
     /// Given back when the master ends.
     _pid_file: Option<PidFile>,
 }
@@ -109,6 +116,8 @@ impl<'a> Supervisor<'a> {
         Ok(Supervisor {
             arena,
             seal: |file, slot| image::seal(file, slot),
+            broker: Broker::new(roles.needs_broker(), now),
+            servers: Servers::default(),
             roles,
             started: now,
             phase: Phase::Running,
@@ -140,6 +149,7 @@ impl<'a> Supervisor<'a> {
             for event in self.wait() {
                 match event {
                     Event::Report(index, report) => self.report(index, report),
+                    Event::BrokerReport(report) => self.broker_report(report),
                     Event::Control(client, ControlRequest::Reload) => self.reload_for(Some(client)),
                     Event::Control(client, ControlRequest::Status) => self.tell_status(client),
                     Event::Signal(Request::Reload) => self.reload_for(None),
@@ -161,6 +171,7 @@ impl<'a> Supervisor<'a> {
         match &mut self.phase {
             Phase::Running => {
                 self.advance_reload(now);
+                self.keep_broker(now);
                 self.keep_staff(now);
                 self.keep_listeners(now);
                 self.kill_stuck(now);
@@ -175,13 +186,15 @@ impl<'a> Supervisor<'a> {
                 *kill_at = now + STOP_GRACE;
                 self.kill_all();
             }
-            Phase::Draining { .. } | Phase::Stopping { .. } => {}
+            Phase::Draining { .. } | Phase::Stopping { .. } => self.end_broker(),
         }
+        self.spread_news(now);
     }
 
     /// When `maintain` next has something to do without an event.
     pub(crate) fn next_deadline(&self) -> Option<Instant> {
-        let running = [self.reload_deadline(), self.staff_deadline()].into_iter().flatten().min();
+        let running = [self.reload_deadline(), self.staff_deadline(), self.broker.next_deadline()];
+        let running = running.into_iter().flatten().min();
         let phase = match self.phase {
             Phase::Running => running,
             Phase::Draining { deadline } => Some(deadline),
@@ -242,7 +255,7 @@ impl<'a> Supervisor<'a> {
 
     fn child_exited(&mut self, pid: Pid, ended: WaitStatus) {
         let now = Instant::now();
-        if !self.compile_ended(pid, ended, now) {
+        if !self.compile_ended(pid, ended, now) && !self.broker_ended(pid, ended, now) {
             self.bury(pid, ended, now);
         }
     }
@@ -261,6 +274,10 @@ impl<'a> Supervisor<'a> {
             }
             Report::Retired { generation } => self.generations.let_go(generation, pid),
             Report::Released { listener } => self.released(index, listener),
+            Report::News(news @ ServerNews::Ejected { .. }) => self.learn(news, pid, now),
+            Report::News(_) | Report::NamesResolved => {
+                self.kill_worker(pid, "it says what only the broker knows");
+            }
         }
     }
 
@@ -277,6 +294,7 @@ impl<'a> Supervisor<'a> {
         !matches!(self.phase, Phase::Running)
             && !matches!(self.reload, Reload::Compiling { .. })
             && self.workers.values().all(|worker| worker.process.is_none())
+            && self.broker.process.is_none()
     }
 
     fn outcome(self) -> Result<Stopped, StartError> {

@@ -1,5 +1,6 @@
 //! What the master does, with real forks, real sockets and real signals.
 
+mod broker;
 mod harness;
 
 use std::fs;
@@ -313,7 +314,7 @@ fn a_second_master_with_the_same_files_is_refused() {
     let start = |change: fn(&mut Settings)| {
         let mut settings = Scenario::default().settings(&kiln.folder);
         change(&mut settings);
-        let mut roles = FakeRoles { script: kiln.folder.join("script") };
+        let mut roles = FakeRoles { folder: kiln.folder.clone(), broker: FakeBroker::None };
         Supervisor::start(settings, arena, &mut roles).map(drop).unwrap_err()
     };
     assert!(matches!(start(|_| {}), StartError::ControlTaken(_)));

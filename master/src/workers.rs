@@ -62,7 +62,7 @@ pub(crate) enum Holding {
     },
 }
 
-/// A worker's process.
+/// The process of a worker, or of the broker, which holds no sockets.
 #[derive(Debug)]
 pub(crate) struct Process {
     pub(crate) pid: Pid,
@@ -72,10 +72,12 @@ pub(crate) struct Process {
     pub(crate) forked: Instant,
     /// Its own sockets, and those it adopted.
     pub(crate) holds: BTreeMap<ListenerId, Holding>,
+    /// Up to which change of [`crate::servers::Servers`] it was told.
+    pub(crate) told: u64,
 }
 
 impl Process {
-    /// Takes what the worker has to say. Nothing but reports may come; anything else is an error.
+    /// Takes what the child has to say. Nothing but reports may come; anything else is an error.
     pub(crate) fn reports(&mut self) -> io::Result<Vec<Report>> {
         let mut reports = Vec::new();
         while self.connected && reports.len() < REPORTS_MAX {

@@ -1,13 +1,14 @@
 //! The harness: a master in a process of its own, with roles that are a page long.
 //!
 //! A "script" is a word in a file. The compile child puts it into the image or misbehaves as it says;
-//! a worker answers each connection with its index, pid and generation, or misbehaves likewise.
+//! a worker answers each connection with its index, pid and generation, or misbehaves likewise; the
+//! broker says what a file holds.
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io::{ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -17,7 +18,8 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use heritage::{
-    Channel, CompileOutcome, Inheritance, ListenerId, Order, Received, Report, WorkerState,
+    Channel, CompileOutcome, Inheritance, ListenerId, Order, Received, Report, ServerNews,
+    WorkerState,
 };
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::{Signal, kill};
@@ -53,6 +55,19 @@ pub(super) struct Scenario {
     pub(super) young_worker: Duration,
     pub(super) respawn_delay_min: Duration,
     pub(super) drain_timeout: Duration,
+    /// What its broker does; see [`FakeRoles`].
+    pub(super) broker: FakeBroker,
+}
+
+/// What a test's broker does beside passing on what the test says, see [`Kiln::broker_says`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) enum FakeBroker {
+    /// There is none.
+    None,
+    /// Nothing.
+    Obedient,
+    /// It dies at once.
+    Dies,
 }
 
 impl Default for Scenario {
@@ -62,6 +77,7 @@ impl Default for Scenario {
             young_worker: Duration::from_secs(1),
             respawn_delay_min: Duration::from_millis(100),
             drain_timeout: Duration::from_secs(5),
+            broker: FakeBroker::None,
         }
     }
 }
@@ -85,12 +101,13 @@ impl Scenario {
 }
 
 pub(super) struct FakeRoles {
-    pub(super) script: PathBuf,
+    pub(super) folder: PathBuf,
+    pub(super) broker: FakeBroker,
 }
 
 impl Roles for FakeRoles {
     fn compile(&mut self, job: &CompileJob) -> CompileOutcome {
-        let script = fs::read_to_string(&self.script).unwrap();
+        let script = fs::read_to_string(self.folder.join("script")).unwrap();
         match script.as_str() {
             "does-not-compile" => {
                 let diagnostics = vec![diagnostic("expected ';'")];
@@ -112,6 +129,37 @@ impl Roles for FakeRoles {
     fn work(&mut self, inheritance: Inheritance) -> i32 {
         FakeWorker::new(inheritance).run()
     }
+
+    /// Says what the test has written, and leaves what it was told for the test to read.
+    fn broker(&mut self, channel: Channel) -> i32 {
+        if self.broker == FakeBroker::Dies {
+            return 3;
+        }
+        let (mut said, mut heard) = (0, Vec::new());
+        loop {
+            match channel.receive::<Order>().unwrap() {
+                Received::Message(Order::News(news), _) => {
+                    heard.extend(news);
+                    let heard = serde_json::to_vec(&heard).unwrap();
+                    fs::write(self.folder.join("heard"), heard).unwrap();
+                }
+                Received::Message(order, _) => panic!("{order:?} is for workers"),
+                Received::Closed => return 0,
+                Received::Empty => std::thread::sleep(Duration::from_millis(2)),
+            }
+            // What is half written does not parse, and will be whole the next time.
+            let text = fs::read(self.folder.join("broker")).unwrap_or_default();
+            let reports: Vec<Report> = serde_json::from_slice(&text).unwrap_or_default();
+            for report in reports.iter().skip(said) {
+                channel.send(report, &[]).unwrap();
+            }
+            said = said.max(reports.len());
+        }
+    }
+
+    fn needs_broker(&self) -> bool {
+        self.broker != FakeBroker::None
+    }
 }
 
 /// What a worker must do for the master, and no more.
@@ -119,6 +167,8 @@ pub(super) struct FakeWorker {
     inheritance: Inheritance,
     listeners: BTreeMap<ListenerId, TcpListener>,
     generations: Vec<u64>,
+    /// What it was told of servers, in the order of arrival.
+    news: Vec<ServerNews>,
     /// Clients that sent `hold`: their requests are in flight until they hang up.
     held: Vec<TcpStream>,
     never_retires: bool,
@@ -131,6 +181,7 @@ impl FakeWorker {
         FakeWorker {
             listeners: listeners.into_iter().map(|(id, file)| (id, file.into())).collect(),
             generations: Vec::new(),
+            news: Vec::new(),
             held: Vec::new(),
             never_retires: false,
             draining: false,
@@ -144,39 +195,17 @@ impl FakeWorker {
         if self.load(generation, file).is_err() {
             return 3;
         }
+        // What is known of servers comes before the first request.
+        if let Some(code) = self.obey_all() {
+            return code;
+        }
         self.inheritance.page.enter(WorkerState::Serving);
         self.say(&Report::Ready { generation, map_us: 100 });
         loop {
             self.wait();
             self.accept();
-            match self.inheritance.channel.receive().unwrap() {
-                Received::Message(order, mut files) => match order {
-                    Order::Stop => return 0,
-                    Order::Drain => self.draining = true,
-                    Order::Load { generation, .. } => {
-                        let file = File::from(files.remove(0));
-                        match self.load(generation, file) {
-                            Ok(()) => self.say(&Report::Loaded { generation, map_us: 100 }),
-                            Err(reason) => self.say(&Report::LoadFailed { generation, reason }),
-                        }
-                        self.retire();
-                    }
-                    Order::Retire { generation } => {
-                        self.generations.retain(|known| *known != generation);
-                        self.say(&Report::Retired { generation });
-                    }
-                    Order::Adopt { listener } => {
-                        let socket = TcpListener::from(files.remove(0));
-                        assert!(self.listeners.insert(listener, socket).is_none(), "held already");
-                    }
-                    Order::Release { listener } => {
-                        self.accept();
-                        self.listeners.remove(&listener).expect("held");
-                        self.say(&Report::Released { listener });
-                    }
-                },
-                Received::Empty => {}
-                Received::Closed => self.draining = true,
+            if let Some(code) = self.obey_all() {
+                return code;
             }
             self.held.retain_mut(|client| {
                 !matches!(client.read(&mut [0; 64]), Ok(0) | Err(_)) || still_open(client)
@@ -188,6 +217,50 @@ impl FakeWorker {
                     return 0;
                 }
             }
+        }
+    }
+
+    /// Does what the master says; gives the exit code if that is to end.
+    fn obey_all(&mut self) -> Option<i32> {
+        loop {
+            match self.inheritance.channel.receive().unwrap() {
+                Received::Message(Order::Stop, _) => return Some(0),
+                Received::Message(order, files) => self.obey(order, files),
+                Received::Empty => return None,
+                Received::Closed => {
+                    self.draining = true;
+                    return None;
+                }
+            }
+        }
+    }
+
+    fn obey(&mut self, order: Order, mut files: Vec<OwnedFd>) {
+        match order {
+            Order::Stop => unreachable!("it was told apart"),
+            Order::Drain => self.draining = true,
+            Order::Load { generation, .. } => {
+                let file = File::from(files.remove(0));
+                match self.load(generation, file) {
+                    Ok(()) => self.say(&Report::Loaded { generation, map_us: 100 }),
+                    Err(reason) => self.say(&Report::LoadFailed { generation, reason }),
+                }
+                self.retire();
+            }
+            Order::Retire { generation } => {
+                self.generations.retain(|known| *known != generation);
+                self.say(&Report::Retired { generation });
+            }
+            Order::Adopt { listener } => {
+                let socket = TcpListener::from(files.remove(0));
+                assert!(self.listeners.insert(listener, socket).is_none(), "held already");
+            }
+            Order::Release { listener } => {
+                self.accept();
+                self.listeners.remove(&listener).expect("held");
+                self.say(&Report::Released { listener });
+            }
+            Order::News(news) => self.news.extend(news),
         }
     }
 
@@ -232,10 +305,18 @@ impl FakeWorker {
         let generation = self.generations.last().copied().unwrap_or_default();
         for listener in self.listeners.values() {
             while let Ok((mut client, _)) = listener.accept() {
-                let mut request = [0; 16];
+                let mut request = [0; 256];
                 let length = client.read(&mut request).unwrap_or(0);
                 let index = self.inheritance.index;
                 self.inheritance.page.requests.fetch_add(1, Ordering::Relaxed);
+                // A request that is a report is one that this worker makes.
+                if let Ok(report) = serde_json::from_slice::<Report>(&request[..length]) {
+                    self.say(&report);
+                }
+                if request.starts_with(b"news") {
+                    let _ = serde_json::to_writer(&client, &(index, &self.news));
+                    continue;
+                }
                 let _ = writeln!(client, "{index} {} {generation}", std::process::id());
                 if request[..length].starts_with(b"hold") {
                     client.set_nonblocking(true).unwrap();
@@ -285,6 +366,43 @@ impl Kiln {
 
     pub(super) fn write_script(&self, script: &str) {
         fs::write(self.folder.join("script"), script).unwrap();
+    }
+
+    /// Has the broker make these reports, after those that it has made.
+    pub(super) fn broker_says(&self, reports: &[Report]) {
+        let path = self.folder.join("broker");
+        let before = fs::read(&path).unwrap_or_default();
+        let mut all: Vec<Report> = serde_json::from_slice(&before).unwrap_or_default();
+        all.extend_from_slice(reports);
+        fs::write(path, serde_json::to_vec(&all).unwrap()).unwrap();
+    }
+
+    /// Has some worker make a report; answers its index, if it is not killed for that first.
+    pub(super) fn worker_says(&self, report: &Report) -> Option<u64> {
+        let report = serde_json::to_string(report).unwrap();
+        Some(ask(self.status().listen[0], &report).ok()?[0])
+    }
+
+    /// What the worker of this index was told.
+    pub(super) fn news_of(&self, index: u64) -> Vec<ServerNews> {
+        let address = self.status().listen[0];
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            let mut client = TcpStream::connect(address).unwrap();
+            client.write_all(b"news").unwrap();
+            let (answered, news): (u64, Vec<ServerNews>) =
+                serde_json::from_reader(&client).unwrap();
+            if answered == index {
+                return news;
+            }
+            assert!(Instant::now() < deadline, "worker {index} gets no connection");
+        }
+    }
+
+    /// What the broker was told.
+    pub(super) fn broker_heard(&self) -> Vec<ServerNews> {
+        let text = fs::read(self.folder.join("heard")).unwrap_or_default();
+        serde_json::from_slice(&text).unwrap_or_default()
     }
 
     pub(super) fn call(&self, request: ControlRequest) -> ControlReply {
@@ -424,7 +542,7 @@ fn become_master(folder: &Path) -> ! {
     match unsafe { nix::unistd::fork() }.unwrap() {
         ForkResult::Child => {
             nix::sys::prctl::set_pdeathsig(Signal::SIGKILL).unwrap();
-            std::process::exit(run_master(scenario.settings(folder), folder.join("script")))
+            std::process::exit(run_master(scenario, folder.to_owned()))
         }
         ForkResult::Parent { child } => match waitpid(child, None).unwrap() {
             WaitStatus::Exited(_, code) => std::process::exit(code),
@@ -434,9 +552,11 @@ fn become_master(folder: &Path) -> ! {
     }
 }
 
-pub(super) fn run_master(settings: Settings, script: PathBuf) -> i32 {
+pub(super) fn run_master(scenario: Scenario, folder: PathBuf) -> i32 {
     let arena = image::Arena::reserve().unwrap();
-    let mut roles = FakeRoles { script };
+    let broker = scenario.broker;
+    let settings = scenario.settings(&folder);
+    let mut roles = FakeRoles { folder, broker };
     let mut supervisor = match Supervisor::start(settings, arena, &mut roles) {
         Ok(supervisor) => supervisor,
         Err(_) => return EXIT_REFUSED,
