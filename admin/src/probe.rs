@@ -51,6 +51,7 @@ impl Answer {
             head_bytes_max: HEAD_BYTES_MAX - self.begin,
             line_bytes_max: HEAD_BYTES_MAX,
             fields_max: http::FIELDS_MAX,
+            takes_connect: false,
         };
         let bytes = &self.bytes[self.begin..];
         let Some(length) = self.head.parse(bytes, &mut self.scan, &limits)? else {

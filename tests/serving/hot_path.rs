@@ -3,7 +3,7 @@
 //! The limits lie a tenth above what was measured when they were set. A change that needs more should
 //! say what it bought; one that needs less should lower them.
 
-use tests::{Client, Kiln, Nginx, Steps, Stepped};
+use tests::{Client, Kiln, Nginx, Stepped, Steps};
 
 /// Requests of one count; the figures are of one.
 const REQUESTS: u64 = 20;

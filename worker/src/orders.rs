@@ -39,8 +39,10 @@ impl<H: Hooks> Worker<H> {
                 self.send_reports();
             }
             Order::News(news) => {
-                let changed = self.upstreams.learn(news, self.ctx.now_ms);
-                self.settle(changed);
+                for one in news {
+                    let changed = self.upstreams.learn(one, self.ctx.now_ms);
+                    self.settle(changed);
+                }
             }
             Order::Drain => self.drain(),
             Order::Stop => self.lifecycle = Lifecycle::Stopped,

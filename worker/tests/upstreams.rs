@@ -66,7 +66,7 @@ fn news_of_servers_are_obeyed() {
     let worker = start(upstream(&[one.address, other.address]), &one);
     let check = |is_well| {
         let (upstream, server) = ("any".to_owned(), one.address);
-        worker.order(&Order::News(ServerNews::Checked { upstream, server, is_well }));
+        worker.order(&Order::News(vec![ServerNews::Checked { upstream, server, is_well }]));
     };
     check(false);
     // An order that is answered has been preceded by all before it.
