@@ -1,103 +1,25 @@
 //! What an operator can set: each setting stands here once, with its name in `kiln.toml`, its type, its
 //! default, its range, its unit and a sentence.
 //!
-//! Whoever checks, explains or documents settings reads [`Setting`]s; whoever serves reads the fields.
-//! Nothing here reads a file: that is the command line's part. A value that was not checked against its
-//! range ([`Settings::check`] in the crate that reads files) is served as it is.
+//! Whoever checks, explains or documents settings reads [`Setting`]s ([`File::SETTINGS`] and what is
+//! below); whoever serves reads the fields. Nothing here reads a file: that is the command line's part.
+//! A value that was not checked against its range there is served as it is.
 #![forbid(unsafe_code)]
 
+mod address;
+mod network;
+mod setting;
+
 use std::collections::BTreeMap;
-use std::ops::RangeInclusive;
+use std::net::SocketAddr;
+use std::path::PathBuf;
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 
-/// What there is to know about one setting.
-#[derive(Clone, Debug)]
-pub struct Setting {
-    /// Name, as in `kiln.toml`.
-    pub name: &'static str,
-    /// What it decides, in a sentence or two, with the reason for its default.
-    pub sentence: &'static str,
-    /// What a value may be.
-    pub kind: Kind,
-}
-
-/// What a value may be.
-#[derive(Clone, Debug)]
-pub enum Kind {
-    /// A whole number.
-    Number {
-        /// What counts if nothing is said.
-        default: u64,
-        /// What is taken.
-        range: RangeInclusive<u64>,
-        /// What is counted.
-        unit: &'static str,
-    },
-    /// Something else; in words.
-    Other {
-        /// What counts if nothing is said, as it would be written.
-        default: &'static str,
-        /// What can be written.
-        takes: &'static str,
-    },
-}
-
-/// Declares a table of `kiln.toml`: numbers first, then everything else.
-macro_rules! table {
-    (
-        $(#[doc = $about:literal])+
-        $name:ident {
-            $(
-                $(#[doc = $doc:literal])+
-                $number:ident: $default:expr, $range:expr, $unit:literal;
-            )*
-        }
-        $({
-            $(
-                $(#[doc = $other_doc:literal])+
-                $other:ident: $type:ty = $other_default:expr, $written:literal, $takes:literal;
-            )*
-        })?
-    ) => {
-        $(#[doc = $about])+
-        #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-        #[serde(deny_unknown_fields, default)]
-        pub struct $name {
-            $( $(#[doc = $doc])+ pub $number: u64, )*
-            $($( $(#[doc = $other_doc])+ pub $other: $type, )*)?
-        }
-
-        impl Default for $name {
-            fn default() -> Self {
-                $name {
-                    $( $number: $default, )*
-                    $($( $other: $other_default, )*)?
-                }
-            }
-        }
-
-        impl $name {
-            /// Every setting of this table, in the order of the reference.
-            pub const SETTINGS: &[Setting] = &[
-                $(
-                    Setting {
-                        name: stringify!($number),
-                        sentence: concat!($($doc),+),
-                        kind: Kind::Number { default: $default, range: $range, unit: $unit },
-                    },
-                )*
-                $($(
-                    Setting {
-                        name: stringify!($other),
-                        sentence: concat!($($other_doc),+),
-                        kind: Kind::Other { default: $written, takes: $takes },
-                    },
-                )*)?
-            ];
-        }
-    };
-}
+pub use address::check_server;
+pub use network::{Network, NotANetwork};
+use setting::table;
+pub use setting::{Check, Kind, Setting};
 
 /// More than any machine has memory for, and few enough that sums of such numbers don't overflow.
 const MANY: u64 = 1 << 20;
@@ -107,6 +29,61 @@ const DAY_MS: u64 = 24 * 60 * 60 * 1000;
 pub const HEAD_BYTES_MAX: u64 = 15 * 1024;
 /// Field lines of the largest head: browsers send about 20, gateways add a few.
 pub const FIELDS_MAX: u64 = 100;
+/// Workers: twice the cores of the largest machines that one load balancer is put on.
+pub const WORKERS_MAX: u64 = 1024;
+/// Upstreams: a large installation has some hundred.
+pub const UPSTREAMS_MAX: usize = 1024;
+/// Servers of one upstream. Beyond, a second tier of balancers is what helps.
+pub const SERVERS_MAX: usize = 256;
+/// Addresses to listen on: each is a socket in every worker.
+pub const LISTEN_MAX: usize = 64;
+/// Networks of trusted proxies: each request of an untrusted client is compared with all of them.
+pub const TRUSTED_PROXIES_MAX: usize = 256;
+/// Where Kiln listens when nobody says: on this machine only, on a port that needs no privilege.
+pub const LISTEN_DEFAULT: &str = "127.0.0.1:8080";
+
+table! {
+    /// The file. Paths in it are relative to its folder.
+    File {}
+    {
+        /// Addresses and ports to listen on.
+        /// By default only this machine reaches Kiln, on a port that needs no privilege.
+        listen: Vec<SocketAddr> = vec![LISTEN_DEFAULT.parse().expect("it is an address")], Kind::List {
+            default: "[\"127.0.0.1:8080\"]", takes: "addresses with ports", check: check_listen, table: &[], length_max: LISTEN_MAX,
+        };
+        /// How many workers: processes of one thread each.
+        workers: Option<u64> = None, Kind::OptionalNumber { default: "one for each CPU", range: 1..=WORKERS_MAX, unit: "workers" };
+        /// A script, or a folder of scripts that are asked in the order of their names.
+        script: Option<PathBuf> = None, Kind::Text { default: "none: --script must name it", takes: "a path", check: setting::not_empty };
+        /// File for the master's process id, locked while it runs.
+        pid_file: Option<PathBuf> = None, Kind::Text { default: "none", takes: "a path", check: setting::not_empty };
+        /// Unix socket of `kiln reload` and `kiln status`.
+        control: Option<PathBuf> = None, Kind::Text { default: "/run/kiln.sock, or kiln.sock in $XDG_RUNTIME_DIR when not root", takes: "a path", check: setting::not_empty };
+        /// Networks whose X-Forwarded-* fields are kept and added to.
+        /// Those of everybody else are replaced, since anybody can write them.
+        trusted_proxies: Vec<String> = Vec::new(), Kind::List {
+            default: "[]", takes: "networks in CIDR notation", check: check_network, table: &[], length_max: TRUSTED_PROXIES_MAX,
+        };
+        /// Limits on what clients may send and hold.
+        limits: Limits = Limits::default(), Kind::Table { default: "the defaults in it", settings: Limits::SETTINGS };
+        /// How long Kiln waits for whom.
+        timeouts: Timeouts = Timeouts::default(), Kind::Table { default: "the defaults in it", settings: Timeouts::SETTINGS };
+        /// Servers that scripts forward to, under the name that they use.
+        #[serde(deserialize_with = "upstreams")]
+        upstreams: BTreeMap<String, Upstream> = BTreeMap::new(), Kind::Named { settings: Upstream::SETTINGS, short_for: "servers", length_max: UPSTREAMS_MAX };
+    }
+}
+
+fn check_listen(text: &str) -> Result<(), String> {
+    match text.parse::<SocketAddr>() {
+        Ok(_) => Ok(()),
+        Err(_) => Err("is not an address with a port, as in 0.0.0.0:8080 or [::]:8080".to_owned()),
+    }
+}
+
+fn check_network(text: &str) -> Result<(), String> {
+    text.parse::<Network>().map(drop).map_err(|wrong| wrong.to_string())
+}
 
 table! {
     /// Limits on what clients may send and hold. Each is of one worker.
@@ -225,23 +202,26 @@ table! {
         resolve_ms: 10_000, 100..=DAY_MS, "ms";
     }
     {
-        /// Its servers: `"ADDRESS:PORT"`, `"NAME:PORT"`, or a table with `address` and perhaps `weight` and `drain`.
+        /// Its servers: `"ADDRESS:PORT"`, `"NAME:PORT"`, or a table, as below.
         /// A name stands for every address that it resolves to.
-        servers: Vec<Server> = Vec::new(), "[]", "a list of servers";
+        #[serde(deserialize_with = "servers")]
+        servers: Vec<Server> = Vec::new(), Kind::List {
+            default: "[]", takes: "addresses with ports or tables", check: check_server, table: Server::SETTINGS, length_max: SERVERS_MAX,
+        };
         /// How the server for a request is chosen.
-        balance: Balance = Balance::RoundRobin, "\"round-robin\"", "\"round-robin\", \"least-requests\", \"two-choices\" or \"hash\"";
+        balance: Balance = Balance::RoundRobin, Kind::Word { default: "round-robin", words: &["round-robin", "least-requests", "two-choices", "hash"] };
         /// Whether `CONNECT` requests that a script forwards here become tunnels to a server of this upstream.
-        connect: bool = false, "false", "true or false";
+        connect: bool = false, Kind::Flag { default: false };
         /// Asks each server whether it is well; without it every server counts as well.
-        health: Option<Health> = None, "none", "a table";
+        health: Option<Health> = None, Kind::Table { default: "none", settings: Health::SETTINGS };
         /// Instead of timeouts.connect_ms.
-        connect_ms: Option<u64> = None, "timeouts.connect_ms", "ms, from 1";
+        connect_ms: Option<u64> = None, Kind::OptionalNumber { default: "timeouts.connect_ms", range: 1..=DAY_MS, unit: "ms" };
         /// Instead of timeouts.response_head_ms.
-        response_head_ms: Option<u64> = None, "timeouts.response_head_ms", "ms, from 1";
+        response_head_ms: Option<u64> = None, Kind::OptionalNumber { default: "timeouts.response_head_ms", range: 1..=DAY_MS, unit: "ms" };
         /// Instead of timeouts.body_ms, for what the origin sends and takes.
-        body_ms: Option<u64> = None, "timeouts.body_ms", "ms, from 1";
+        body_ms: Option<u64> = None, Kind::OptionalNumber { default: "timeouts.body_ms", range: 1..=DAY_MS, unit: "ms" };
         /// Instead of timeouts.exchange_ms.
-        exchange_ms: Option<u64> = None, "timeouts.exchange_ms", "ms, from 1";
+        exchange_ms: Option<u64> = None, Kind::OptionalNumber { default: "timeouts.exchange_ms", range: 1..=7 * DAY_MS, unit: "ms" };
     }
 }
 
@@ -263,34 +243,30 @@ table! {
     }
     {
         /// Target of the request.
-        path: String = "/".to_owned(), "\"/\"", "a path";
+        path: String = "/".to_owned(), Kind::Text { default: "\"/\"", takes: "a path", check: address::check_path };
         /// `Host` of the request.
-        host: Option<String> = None, "the upstream's name", "a host";
+        host: Option<String> = None, Kind::Text { default: "the upstream's name", takes: "a host", check: address::check_host_field };
     }
 }
 
-/// One server, as configured.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Server {
-    /// Address or name, with the port.
-    pub address: String,
-    /// Its share of requests, beside the weights of the others; 1 to 1000.
-    #[serde(default = "Server::weight_default")]
-    pub weight: u64,
-    /// Whether it gets no new requests.
-    #[serde(default)]
-    pub drain: bool,
+table! {
+    /// One server, where more is to be said of it than its address.
+    Server {
+        /// Its share of requests, beside the weights of the others.
+        weight: 1, 1..=1000, "parts";
+    }
+    {
+        /// Address or name, with the port. It has no default.
+        address: String = String::new(), Kind::Text { default: "none", takes: "an address or a name, with a port", check: check_server };
+        /// Whether it gets no new requests.
+        drain: bool = false, Kind::Flag { default: false };
+    }
 }
 
 impl Server {
-    fn weight_default() -> u64 {
-        1
-    }
-
     /// A server of usual weight.
     pub fn new(address: impl Into<String>) -> Self {
-        Server { address: address.into(), weight: 1, drain: false }
+        Server { address: address.into(), ..Server::default() }
     }
 }
 
@@ -303,4 +279,46 @@ pub struct Worker {
     pub timeouts: Timeouts,
     /// Where requests can be forwarded to, by name.
     pub upstreams: BTreeMap<String, Upstream>,
+    /// Networks, each a [`Network`], whose X-Forwarded-* fields are kept.
+    pub trusted_proxies: Vec<String>,
+}
+
+impl From<File> for Worker {
+    fn from(file: File) -> Self {
+        let File { limits, timeouts, upstreams, trusted_proxies, .. } = file;
+        Worker { limits, timeouts, upstreams, trusted_proxies }
+    }
+}
+
+/// Reads what may be written short: a list of servers in place of a table, a string in place of a
+/// server's table.
+fn upstreams<'de, D: Deserializer<'de>>(
+    deserializer: D,
+) -> Result<BTreeMap<String, Upstream>, D::Error> {
+    #[derive(Deserialize)]
+    #[serde(untagged)]
+    enum Written {
+        Short(#[serde(deserialize_with = "servers")] Vec<Server>),
+        Whole(Box<Upstream>),
+    }
+    let written = BTreeMap::<String, Written>::deserialize(deserializer)?;
+    let whole = |written| match written {
+        Written::Short(servers) => Upstream { servers, ..Upstream::default() },
+        Written::Whole(upstream) => *upstream,
+    };
+    Ok(written.into_iter().map(|(name, written)| (name, whole(written))).collect())
+}
+
+fn servers<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<Server>, D::Error> {
+    #[derive(Deserialize)]
+    #[serde(untagged)]
+    enum Written {
+        Short(String),
+        Whole(Server),
+    }
+    let whole = |written| match written {
+        Written::Short(address) => Server::new(address),
+        Written::Whole(server) => server,
+    };
+    Ok(Vec::<Written>::deserialize(deserializer)?.into_iter().map(whole).collect())
 }
