@@ -18,6 +18,7 @@ const EXAMPLES: &str = "\
 Examples:
   kiln demo                                 try it: example scripts, two workers, origins of its own
   kiln serve --script site.cc --upstream web=10.0.0.1:80,10.0.0.2:80
+  kiln config check -c kiln.toml            say what is wrong with a configuration
   kiln reload                               compile the scripts again and swap them in
   kiln run hello.cc                         any C++ program on the same engine";
 
@@ -25,10 +26,13 @@ Examples:
 pub(crate) enum Command {
     /// Serve HTTP: compile the scripts, fork the workers, supervise them.
     Serve(Serve),
-    /// Compile the scripts again and swap them in; wait, and say what happened.
+    /// Read the configuration, compile the scripts again and swap both in; wait, and say what happened.
     Reload(Ask),
     /// Show the master, the generations and the workers.
     Status(Ask),
+    /// Check a configuration file, or say what there is to set.
+    #[command(subcommand)]
+    Config(ConfigCommand),
     /// Compile and run a C++20 program on Kiln's engine.
     Run(Run),
     /// Serve the example scripts with small origins of its own, and print what to try.
@@ -45,7 +49,7 @@ pub(crate) struct Control {
     pub(crate) path: Option<PathBuf>,
 }
 
-#[derive(Args, Default)]
+#[derive(Args, Clone, Default)]
 pub(crate) struct Serve {
     /// Configuration file; options given here override what it says.
     #[arg(short, long, value_name = "FILE")]
@@ -77,6 +81,39 @@ pub(crate) struct Ask {
     /// Print JSON.
     #[arg(long)]
     pub(crate) json: bool,
+}
+
+#[derive(Subcommand)]
+pub(crate) enum ConfigCommand {
+    /// Say everything that is wrong with a file, with line and column.
+    Check {
+        #[command(flatten)]
+        config: ConfigFile,
+        /// Print JSON.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Print what a file comes to, defaults filled in.
+    Show(ConfigFile),
+    /// Print every setting with its default, its range and what it decides.
+    Reference {
+        /// Print the page CONFIGURATION.md.
+        #[arg(long)]
+        markdown: bool,
+    },
+}
+
+#[derive(Args)]
+pub(crate) struct ConfigFile {
+    /// Configuration file.
+    #[arg(
+        id = "config",
+        short = 'c',
+        long = "config",
+        value_name = "FILE",
+        default_value = "kiln.toml"
+    )]
+    pub(crate) path: PathBuf,
 }
 
 #[derive(Args)]

@@ -27,6 +27,7 @@ fn main() -> ExitCode {
         Command::Serve(arguments) => serve::serve(&arguments),
         Command::Reload(arguments) => control::reload(&arguments),
         Command::Status(arguments) => control::status(&arguments),
+        Command::Config(command) => config::command::run(&command),
         Command::Run(arguments) => run(&arguments),
         Command::Demo(arguments) => demo::demo(&arguments),
         Command::Origin(arguments) => demo::origin(&arguments),

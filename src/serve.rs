@@ -1,27 +1,54 @@
-//! `kiln serve`: the master, and what its children do.
+//! `kiln serve`: the master, how it is configured anew, and what its children do.
 
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use heritage::{CompileOutcome, Inheritance};
+use heritage::{Channel, CompileOutcome, Diagnostic, Inheritance};
 use image::Arena;
 use jit::{Job, Source, SymbolTable};
-use master::{CompileJob, Roles, StartError, Stopped};
+use master::{CompileJob, Configured, Roles, StartError, Stopped};
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
+use settings::Limits;
 
-use crate::config::Config;
+use crate::config::{Config, print_errors};
 use crate::{EXIT_USAGE, cli, logs};
+
+/// Descriptors of a worker that are no connections: standard streams, channel, poll, sockets that it
+/// listens on and adopts, images and settings on their way in.
+const DESCRIPTORS_BESIDE: u64 = 256;
 
 /// Serves until told to stop.
 pub(crate) fn serve(arguments: &cli::Serve) -> anyhow::Result<ExitCode> {
-    let Config { script, master, worker } = Config::load(arguments)?;
+    let mut arguments = arguments.clone();
+    // The file is read again at each reload, and messages about it should say which one it is.
+    if let Some(path) = &mut arguments.config {
+        *path = std::path::absolute(&*path)?;
+    }
+    let config = match Config::load(&arguments) {
+        Ok(config) => config,
+        Err(errors) => {
+            print_errors(&errors);
+            eprintln!("kiln: the configuration was refused");
+            return Ok(ExitCode::from(EXIT_USAGE));
+        }
+    };
+    config.look_for_script()?;
     logs::start();
     let arena = Arena::reserve()?;
-    let mut children = Children { script, worker, arena };
-    match master::run(master, arena, &mut children) {
+    let settings = config.master.clone();
+    let mut children = Children {
+        arguments,
+        script: config.script.clone(),
+        arena,
+        descriptors_max: raise_descriptors(),
+        started_with: config,
+        has_started: false,
+    };
+    match master::run(settings, arena, &mut children) {
         Ok(Stopped::Fast | Stopped::Drained) => Ok(ExitCode::SUCCESS),
         Ok(Stopped::DrainTimedOut) => Ok(ExitCode::FAILURE),
         Err(StartError::Refused { reason, diagnostics }) => {
-            diagnostics.iter().for_each(|found| eprintln!("{}", found.rendered.trim_end()));
+            print_errors(&diagnostics);
             eprintln!("kiln: the scripts were refused: {reason}");
             Ok(ExitCode::from(EXIT_USAGE))
         }
@@ -29,14 +56,79 @@ pub(crate) fn serve(arguments: &cli::Serve) -> anyhow::Result<ExitCode> {
     }
 }
 
-/// What the forked children do.
+/// Lets this process and its children open as many files as the system allows them; answers how many.
+fn raise_descriptors() -> u64 {
+    let raised = getrlimit(Resource::RLIMIT_NOFILE).and_then(|(_, most)| {
+        setrlimit(Resource::RLIMIT_NOFILE, most, most)?;
+        Ok(most)
+    });
+    raised.unwrap_or_else(|error| {
+        tracing::warn!(%error, "cannot raise the limit on open files");
+        getrlimit(Resource::RLIMIT_NOFILE).map_or(u64::MAX, |(soft, _)| soft)
+    })
+}
+
+/// Says so where the connections of a worker need more descriptors than it may have.
+fn look_at_descriptors(limits: &Limits, descriptors_max: u64) {
+    let connections = limits.connections;
+    // One for the client and one for its origin.
+    let needed = 2 * connections + DESCRIPTORS_BESIDE;
+    if needed <= descriptors_max {
+        return;
+    }
+    let fits = descriptors_max.saturating_sub(DESCRIPTORS_BESIDE) / 2;
+    let remedy = format!(
+        "set limits.connections to {fits} at most, or raise the hard limit on open files to {needed} \
+         (LimitNOFILE= of systemd, ulimit -Hn)"
+    );
+    // A default that does not fit is nobody's mistake.
+    if connections == Limits::default().connections {
+        tracing::info!(
+            connections,
+            descriptors_max,
+            remedy,
+            "fewer connections than the default fit"
+        );
+    } else {
+        tracing::warn!(connections, descriptors_max, remedy, "limits.connections does not fit");
+    }
+}
+
+fn settings_of(json: &[u8]) -> settings::Worker {
+    serde_json::from_slice(json).expect("the role that configures wrote it")
+}
+
+/// What the master is told at a reload, and what the forked children do.
 struct Children {
+    arguments: cli::Serve,
+    /// As of the last reload.
     script: PathBuf,
-    worker: worker::Settings,
     arena: Arena,
+    descriptors_max: u64,
+    /// What the master runs with.
+    started_with: Config,
+    /// Whether the first generation was begun: it is that of the configuration above.
+    has_started: bool,
 }
 
 impl Roles for Children {
+    fn configure(&mut self) -> Result<Configured, Vec<Diagnostic>> {
+        let next = match std::mem::replace(&mut self.has_started, true) {
+            true => Some(Config::load(&self.arguments)?),
+            false => None,
+        };
+        let config = next.as_ref().unwrap_or(&self.started_with);
+        look_at_descriptors(&config.worker.limits, self.descriptors_max);
+        self.script.clone_from(&config.script);
+        Ok(Configured {
+            settings: serde_json::to_vec(&config.worker).expect("they are strings and numbers"),
+            workers: config.master.workers,
+            compile_timeout: config.master.compile_timeout,
+            drain_timeout: config.master.drain_timeout,
+            unchanged: self.started_with.needs_restart(config),
+        })
+    }
+
     fn compile(&mut self, job: &CompileJob) -> CompileOutcome {
         let symbols = SymbolTable::workers(&hook::script_bindings());
         jit::compile(&Job {
@@ -47,7 +139,15 @@ impl Roles for Children {
         })
     }
 
+    fn broker(&mut self, settings: &[u8], channel: Channel) -> i32 {
+        admin::broker(&settings_of(settings), channel)
+    }
+
+    fn needs_broker(&self, settings: &[u8]) -> bool {
+        admin::is_needed(&settings_of(settings))
+    }
+
     fn work(&mut self, inheritance: Inheritance) -> i32 {
-        worker::run(&self.worker, self.arena, inheritance)
+        worker::run(self.arena, inheritance)
     }
 }

@@ -7,6 +7,7 @@
 mod channel;
 mod order;
 mod scoreboard;
+mod settings_file;
 
 use std::os::fd::OwnedFd;
 
@@ -16,13 +17,15 @@ pub use order::{
     ServerNews, Severity,
 };
 pub use scoreboard::{OwnPage, Scoreboard, WorkerPage, WorkerState};
+pub use settings_file::{SETTINGS_BYTES_MAX, read_settings, settings_file};
 
 /// Most workers that one master runs; the scoreboard has a page for each.
 ///
 /// Twice the cores of the largest machines that one load balancer is put on.
 pub const WORKERS_MAX: usize = 1024;
 
-/// What a worker starts with: its descriptors, its counters and the image it serves first.
+/// What a worker starts with: its descriptors, its counters, and the image and settings it serves
+/// with first.
 pub struct Inheritance {
     /// Index of this worker, from 0; also its page of the scoreboard.
     pub index: usize,

@@ -1,9 +1,11 @@
 //! The broker as the master sees it: a process that finds out about servers, and may die at any time.
 //!
 //! Workers serve with what was found out before; a new broker is told that, and goes on from there.
-//! Only at the start somebody waits for it: workers are not forked before each name was looked up
-//! once, so that a server that is configured by name answers the first request already. A name that
-//! does not resolve, or a broker that does not work, holds this up for some seconds and no longer.
+//! It is employed when a reload begins, with the settings of that reload, and works while the scripts
+//! compile; if the reload is refused it is replaced by one with the settings that serve on. Workers get
+//! a generation only when each of its names was looked up once, so that a server that is configured by
+//! name answers the first request already. A name that does not resolve, or a broker that does not
+//! work, holds this up for some seconds and no longer.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -22,7 +24,7 @@ use crate::staffing::how;
 use crate::supervisor::{Phase, Supervisor};
 use crate::workers::Process;
 
-/// How long the first workers wait for names. A resolver that answers at all does so in less: this is
+/// How long a generation waits for its names. A resolver that answers at all does so in less: this is
 /// when libc asks the next server.
 const NAMES_TIMEOUT: Duration = Duration::from_secs(5);
 
@@ -37,21 +39,14 @@ pub(crate) struct Broker {
     dismissed: bool,
     backoff: Backoff,
     restarts: u32,
-    /// Until when the first workers wait for names; none once they need not.
+    /// What it works with.
+    settings: Vec<u8>,
+    /// Until when a generation waits for its names; none once it need not.
     awaited_until: Option<Instant>,
 }
 
 impl Broker {
-    /// One that is needed from the start, or not.
-    pub(crate) fn new(is_needed: bool, now: Instant) -> Self {
-        Broker {
-            fork_at: is_needed.then_some(now),
-            awaited_until: is_needed.then_some(now + NAMES_TIMEOUT),
-            ..Broker::default()
-        }
-    }
-
-    /// Whether workers have to wait, since names are not known yet.
+    /// Whether a generation has to wait, since its names are not known yet.
     pub(crate) fn is_awaited(&self) -> bool {
         self.awaited_until.is_some()
     }
@@ -89,7 +84,7 @@ impl Supervisor<'_> {
     pub(crate) fn keep_broker(&mut self, now: Instant) {
         if self.broker.awaited_until.is_some_and(|until| until <= now) {
             let waited_s = NAMES_TIMEOUT.as_secs();
-            tracing::warn!(waited_s, "not every name of a server is known: starting without");
+            tracing::warn!(waited_s, "not every name of a server is known: serving without");
             self.broker.awaited_until = None;
         }
         let is_due = self.broker.fork_at.is_some_and(|fork_at| fork_at <= now);
@@ -105,9 +100,9 @@ impl Supervisor<'_> {
     fn fork_broker(&mut self, now: Instant) -> io::Result<()> {
         let (ours, theirs) = Channel::pair()?;
         let told = self.servers.tell(&ours, None, 0, now);
-        let roles = &mut *self.roles;
+        let (roles, settings) = (&mut *self.roles, &self.broker.settings);
         let keep = [theirs.as_fd().as_raw_fd()];
-        let pid = fork(Child::Broker, &keep, move || roles.broker(theirs))?;
+        let pid = fork(Child::Broker, &keep, move || roles.broker(settings, theirs))?;
         tracing::info!(pid = pid.as_raw(), "broker forked");
         let holds = BTreeMap::new();
         self.broker.process =
@@ -116,17 +111,20 @@ impl Supervisor<'_> {
         Ok(())
     }
 
-    /// Replaces the broker, since its settings are others now; or ends it, or forks the first.
-    // Called once configurations are read again.
-    #[allow(dead_code)]
-    pub(crate) fn restart_broker(&mut self) {
-        let now = Instant::now();
-        let is_needed = self.roles.needs_broker();
-        self.broker.dismiss();
-        self.broker.backoff = Backoff::default();
-        self.broker.fork_at = is_needed.then_some(now);
+    /// Has a broker that works with these settings: replaces the one that there is if its are others, or
+    /// ends it if there is nothing to find out.
+    pub(crate) fn employ_broker(&mut self, settings: &[u8], now: Instant) {
+        let broker = &mut self.broker;
+        if broker.settings == settings {
+            return;
+        }
+        let is_needed = self.roles.needs_broker(settings);
+        broker.settings = settings.to_vec();
+        broker.dismiss();
+        broker.backoff = Backoff::default();
+        broker.fork_at = is_needed.then_some(now);
+        broker.awaited_until = is_needed.then_some(now + NAMES_TIMEOUT);
         if !is_needed {
-            self.broker.awaited_until = None;
             self.servers.forget_broker(now);
         }
     }
@@ -196,6 +194,13 @@ impl Supervisor<'_> {
         if let Err(reason) = self.servers.learn(news, Some(from), now) {
             tracing::warn!(pid = from.as_raw(), %reason, "news of a server are not taken");
         }
+    }
+
+    /// Other settings may have servers of which this worker was told when it did not have them: it is
+    /// told everything once more.
+    pub(crate) fn tell_anew(&mut self, pid: Pid) {
+        let workers = self.workers.values_mut().filter_map(|worker| worker.process.as_mut());
+        workers.filter(|process| process.pid == pid).for_each(|process| process.told = 0);
     }
 
     /// Tells every child what it does not know yet of servers.

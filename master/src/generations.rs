@@ -47,6 +47,8 @@ pub(crate) struct Generation {
     pub(crate) steps: CompileSteps,
     /// The memfd. Kept while the slot is its own, so that a worker can be told to load it again.
     pub(crate) image: Option<OwnedFd>,
+    /// Settings that belong to it, as workers get them. Kept for as long.
+    pub(crate) settings: Vec<u8>,
     /// Workers that may have it mapped: from the order to load on.
     pub(crate) holders: BTreeSet<Pid>,
 }
@@ -80,7 +82,13 @@ impl Generations {
     }
 
     /// Opens the next generation in a free slot; answers its number.
-    pub(crate) fn begin(&mut self, slot: u8, image: OwnedFd, now: Instant) -> u64 {
+    pub(crate) fn begin(
+        &mut self,
+        slot: u8,
+        image: OwnedFd,
+        settings: Vec<u8>,
+        now: Instant,
+    ) -> u64 {
         assert!(
             !self.list.iter().any(|known| known.slot == slot && known.occupies_slot()),
             "slot {slot} is occupied"
@@ -98,6 +106,7 @@ impl Generations {
             began: now,
             steps: CompileSteps::default(),
             image: Some(image),
+            settings,
             holders: BTreeSet::new(),
         });
         self.last
@@ -183,7 +192,7 @@ impl Generations {
         self.list.iter_mut().find(|known| known.number == number)
     }
 
-    /// Retires what no worker holds any more, and frees the memory of its image.
+    /// Retires what no worker holds any more, and frees the memory of its image and settings.
     fn settle(&mut self) {
         for known in self.list.iter_mut().filter(|known| !known.occupies_slot()) {
             if known.state == GenerationState::Draining {
@@ -191,6 +200,7 @@ impl Generations {
                 known.state = GenerationState::Retired;
             }
             known.image = None;
+            known.settings = Vec::new();
         }
     }
 }
@@ -203,7 +213,8 @@ mod tests {
 
     fn begin(generations: &mut Generations) -> u64 {
         let slot = generations.free_slot().expect("a slot is free");
-        generations.begin(slot, File::open("/dev/null").unwrap().into(), Instant::now())
+        let image = File::open("/dev/null").unwrap().into();
+        generations.begin(slot, image, Vec::new(), Instant::now())
     }
 
     fn served_by(generations: &mut Generations, workers: &[i32]) -> u64 {

@@ -31,16 +31,21 @@ mod tests;
 mod workers;
 
 use std::os::fd::OwnedFd;
+use std::time::Duration;
 
-use heritage::{Channel, CompileOutcome, Inheritance};
+use heritage::{Channel, CompileOutcome, Diagnostic, Inheritance};
 
 pub use error::StartError;
 pub use settings::{Control, Settings};
 
 use supervisor::Supervisor;
 
-/// What the children of the master do.
+/// What the master does not know how to do: read a configuration, and be a child.
 pub trait Roles {
+    /// Reads the configuration again; called in the master itself when a reload begins. It may read
+    /// files and must wait for nothing else. On an error the reload is refused and all stays as it was.
+    fn configure(&mut self) -> Result<Configured, Vec<Diagnostic>>;
+
     /// Runs in the forked, fenced compile child: compiles the scripts into `job.image` and returns
     /// what to report. What it leaves behind dies with the child.
     fn compile(&mut self, job: &CompileJob) -> CompileOutcome;
@@ -48,12 +53,28 @@ pub trait Roles {
     /// Runs in a forked worker; returns its exit code.
     fn work(&mut self, inheritance: Inheritance) -> i32;
 
-    /// Runs in the forked broker: finds out about servers, and reports news of them. What the one
-    /// before it found out comes as orders. Returns its exit code.
-    fn broker(&mut self, channel: Channel) -> i32;
+    /// Runs in the forked broker: finds out about the servers of these settings (see [`Configured`]),
+    /// and reports news of them. What the one before it found out comes as orders. Returns its exit
+    /// code.
+    fn broker(&mut self, settings: &[u8], channel: Channel) -> i32;
 
-    /// Whether there is anything for a broker to find out.
-    fn needs_broker(&self) -> bool;
+    /// Whether there is anything in these settings for a broker to find out.
+    fn needs_broker(&self, settings: &[u8]) -> bool;
+}
+
+/// What a configuration comes to.
+#[derive(Clone, Debug, Default)]
+pub struct Configured {
+    /// Settings of the workers, as they travel to them.
+    pub settings: Vec<u8>,
+    /// Workers, from 1 to [`heritage::WORKERS_MAX`].
+    pub workers: usize,
+    /// Longest compile, from this reload on.
+    pub compile_timeout: Duration,
+    /// Longest drain of a worker, once this generation serves.
+    pub drain_timeout: Duration,
+    /// What differs and takes a restart, each in a sentence for the operator.
+    pub unchanged: Vec<String>,
 }
 
 /// One compile: which generation it makes, for which addresses, and where it puts the image.

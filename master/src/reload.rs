@@ -10,13 +10,16 @@
 //! worker, and not all of them. When any worker cannot load it, those that have are told to load the
 //! one before again, whose image is kept until then.
 //!
+//! A reload begins with the configuration: a generation is scripts and settings, which reach a worker
+//! together, or not at all.
+//!
 //! A request that comes while a reload runs may be about sources that this one has read already: it
 //! waits, together with all others like it, for exactly one more.
 
 use std::collections::BTreeMap;
 use std::time::Instant;
 
-use heritage::{CompileOutcome, Diagnostic, Order};
+use heritage::{CompileOutcome, Diagnostic, Order, Severity, settings_file};
 use nix::sys::wait::WaitStatus;
 use nix::unistd::Pid;
 
@@ -93,7 +96,7 @@ impl Supervisor<'_> {
                 self.waiting.again = false;
                 self.waiting.current = std::mem::take(&mut self.waiting.next);
                 self.began = now;
-                self.find_slot(now);
+                self.configure(now);
             }
             Reload::Idle => {}
             Reload::AwaitingSlot { deadline } if *deadline <= now => {
@@ -135,6 +138,21 @@ impl Supervisor<'_> {
         }
     }
 
+    /// Reads the configuration, before anything has changed or anybody was told to make room.
+    fn configure(&mut self, now: Instant) {
+        match self.roles.configure() {
+            Ok(configured) => {
+                self.settings.compile_timeout = configured.compile_timeout;
+                self.employ_broker(&configured.settings, now);
+                self.configured = configured;
+                self.find_slot(now);
+            }
+            Err(diagnostics) => {
+                self.finish_refused("the configuration is wrong".to_owned(), diagnostics);
+            }
+        }
+    }
+
     fn find_slot(&mut self, now: Instant) {
         if let Some(slot) = self.generations.free_slot() {
             return self.compile(slot, now);
@@ -165,7 +183,8 @@ impl Supervisor<'_> {
             }
         };
         let theirs = image.try_clone();
-        let generation = self.generations.begin(slot, image, now);
+        let settings = std::mem::take(&mut self.configured.settings);
+        let generation = self.generations.begin(slot, image, settings, now);
         let started = theirs.and_then(|image| {
             let job = CompileJob { generation, slot: self.arena.slot(slot), image };
             CompileChild::start(job, self.roles, &self.settings, now)
@@ -231,7 +250,7 @@ impl Supervisor<'_> {
     /// Gives the image to whoever is next, and ends the reload when all have it.
     fn advance_loading(&mut self, now: Instant) {
         let Reload::Loading(loading) = &self.reload else { return };
-        if !loading.awaiting.is_empty() {
+        if !loading.awaiting.is_empty() || self.broker.is_awaited() {
             return;
         }
         if loading.proven {
@@ -258,10 +277,14 @@ impl Supervisor<'_> {
     fn send_image(&mut self, pid: Pid, generation: u64) {
         self.generations.hold(generation, pid);
         let known = self.generations.find(generation).expect("it occupies its slot");
-        let file = known.image.as_ref().expect("it is kept while the slot is its own").try_clone();
+        let image = known.image.as_ref().expect("it is kept while the slot is its own").try_clone();
+        let files = image.and_then(|image| Ok([image, settings_file(&known.settings)?]));
         let slot = known.slot;
-        match file {
-            Ok(file) => self.order(pid, &Order::Load { generation, slot }, &[file]),
+        match files {
+            Ok(files) => {
+                self.order(pid, &Order::Load { generation, slot }, &files);
+                self.tell_anew(pid);
+            }
             Err(error) => self.kill_worker(pid, &format!("cannot send it an image: {error}")),
         }
     }
@@ -375,6 +398,10 @@ impl Supervisor<'_> {
 
     fn finish_refused(&mut self, reason: String, diagnostics: Vec<Diagnostic>) {
         self.reload = Reload::Idle;
+        if let Some(active) = self.generations.active() {
+            let settings = active.settings.clone();
+            self.employ_broker(&settings, Instant::now());
+        }
         let reply = self.refusal(reason.clone(), diagnostics.clone());
         match self.generations.active().map(|active| active.number) {
             Some(serving) => {
@@ -393,8 +420,9 @@ impl Supervisor<'_> {
 
     fn finish_loaded(&mut self) {
         let Reload::Loading(loading) = std::mem::take(&mut self.reload) else { return };
-        let Loading { generation, outcome, map_us, loaded, .. } = loading;
+        let Loading { generation, mut outcome, map_us, loaded, .. } = loading;
         self.generations.activate(generation);
+        outcome.diagnostics.extend(self.apply_configured());
         log_diagnostics(&outcome.diagnostics);
         let map_ms = map_us as f64 / 1000.0;
         let total_ms = self.began.elapsed().as_micros() as f64 / 1000.0;
@@ -419,6 +447,24 @@ impl Supervisor<'_> {
         };
         let clients = std::mem::take(&mut self.waiting.current);
         self.answer(clients, &reply);
+    }
+
+    /// The master's own part of the configuration that now serves; answers what it cannot apply.
+    fn apply_configured(&mut self) -> Vec<Diagnostic> {
+        let configured = std::mem::take(&mut self.configured);
+        self.settings.drain_timeout = configured.drain_timeout;
+        // A number that is the same as before leaves alone what signals have made of it.
+        if configured.workers != self.settings.workers {
+            self.settings.workers = configured.workers;
+            self.scale(configured.workers);
+        }
+        let warning = |message: String| Diagnostic {
+            severity: Severity::Warning,
+            rendered: format!("warning: {message}"),
+            message,
+            ..diagnostic("")
+        };
+        configured.unchanged.into_iter().map(warning).collect()
     }
 
     fn answer(&mut self, clients: Vec<ClientId>, reply: &ControlReply) {

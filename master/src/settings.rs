@@ -30,7 +30,7 @@ pub struct Settings {
     /// Bytes of memory that the compile child may allocate. Default 4 GiB: Clang needs some 300 MB
     /// for a usual script, and a template gone wild must not take the machine's memory.
     pub compile_memory_max: u64,
-    /// Longest drain of a worker; what is unfinished then is cut off. Default 30 s.
+    /// Longest drain of a worker; what is unfinished then is cut off. Default 60 s.
     pub drain_timeout: Duration,
     /// A worker that died before this age is replaced with a delay. Default 1 s: enough to serve, so
     /// whatever kills older ones is rare enough to fork again at once.
@@ -57,7 +57,7 @@ impl Default for Settings {
             control: None,
             compile_timeout: Duration::from_secs(60),
             compile_memory_max: 4 << 30,
-            drain_timeout: Duration::from_secs(30),
+            drain_timeout: Duration::from_secs(60),
             young_worker: Duration::from_secs(1),
             respawn_delay_min: Duration::from_millis(100),
             respawn_delay_max: Duration::from_secs(5),

@@ -48,7 +48,7 @@ impl Supervisor<'_> {
     pub(crate) fn staff_deadline(&self) -> Option<Instant> {
         // Nothing is forked before there is an image and names are known: these have deadlines of
         // their own.
-        let forkable = self.generation_to_fork_with().is_some();
+        let forkable = self.generation_to_start_with().is_some();
         let workers = self.workers.values().filter(|worker| forkable || worker.process.is_some());
         let deadlines = workers.filter_map(Worker::next_deadline);
         deadlines.chain(self.listeners.next_deadline()).min()
@@ -93,13 +93,8 @@ impl Supervisor<'_> {
         }
     }
 
-    /// The generation that workers can be forked with, if they can.
-    fn generation_to_fork_with(&self) -> Option<u64> {
-        if self.broker.is_awaited() { None } else { self.generation_to_start_with() }
-    }
-
     fn fork_missing(&mut self, now: Instant) {
-        let Some(generation) = self.generation_to_fork_with() else { return };
+        let Some(generation) = self.generation_to_start_with() else { return };
         let due = self.workers.iter().filter(
             |(_, worker)| matches!(worker.activity, Activity::Vacant { fork_at } if fork_at <= now),
         );
@@ -120,6 +115,7 @@ impl Supervisor<'_> {
         let known = self.generations.find(generation).expect("it is served now");
         let file = known.image.as_ref().expect("it is kept while the slot is its own");
         let image = InheritedImage { generation, slot: known.slot, file: file.try_clone()? };
+        let settings = known.settings.clone();
         let mut listeners = Vec::new();
         for id in self.listeners.made_for(index) {
             let socket = self.listeners.socket(id).expect("it was found in the table");
@@ -135,7 +131,10 @@ impl Supervisor<'_> {
         // What the child inherits was made here, where a failure can be reported; the parent's
         // copies go with the closure.
         let pid = fork(fences, &keep, move || match scoreboard.keep_only(index) {
-            Ok(page) => roles.work(Inheritance { index, channel: theirs, page, listeners, image }),
+            Ok(page) => {
+                let channel = theirs;
+                roles.work(Inheritance { index, channel, page, listeners, image, settings })
+            }
             Err(_) => EXIT_SCOREBOARD,
         })?;
         tracing::info!(worker = index, pid = pid.as_raw(), generation, "worker forked");

@@ -24,7 +24,7 @@ use crate::reload::{Reload, Waiting};
 use crate::servers::Servers;
 use crate::signals::{Request, Signals};
 use crate::workers::Worker;
-use crate::{Roles, Settings, StartError, Stopped};
+use crate::{Configured, Roles, Settings, StartError, Stopped};
 
 /// How long workers have to leave by themselves after the order to stop.
 const STOP_GRACE: Duration = Duration::from_secs(1);
@@ -79,6 +79,8 @@ pub(crate) struct Supervisor<'a> {
     pub(crate) generations: Generations,
     pub(crate) reload: Reload,
     pub(crate) waiting: Waiting,
+    /// What the reload that runs, or the last one, began with.
+    pub(crate) configured: Configured,
     /// Whether any worker has loaded a generation: until then the start may still be refused.
     pub(crate) has_loaded: bool,
     /// Workers that died before any had loaded one.
@@ -116,7 +118,7 @@ impl<'a> Supervisor<'a> {
         Ok(Supervisor {
             arena,
             seal: |file, slot| image::seal(file, slot),
-            broker: Broker::new(roles.needs_broker(), now),
+            broker: Broker::default(),
             servers: Servers::default(),
             roles,
             started: now,
@@ -128,6 +130,7 @@ impl<'a> Supervisor<'a> {
             generations: Generations::default(),
             reload: Reload::Idle,
             waiting: Waiting::default(),
+            configured: Configured::default(),
             has_loaded: false,
             lost_at_start: 0,
             began: now,
@@ -219,7 +222,7 @@ impl<'a> Supervisor<'a> {
         self.clients.reply(client, &ControlReply::Status(self.status(now)), now);
     }
 
-    fn scale(&mut self, wanted: usize) {
+    pub(crate) fn scale(&mut self, wanted: usize) {
         self.wanted = wanted.clamp(1, WORKERS_MAX);
         tracing::info!(workers = self.wanted, "scaling");
     }

@@ -91,6 +91,57 @@ fn a_generation_that_a_worker_cannot_load_is_taken_back_from_all() {
 }
 
 #[test]
+fn a_generation_has_its_own_settings_and_a_refused_one_changes_none() {
+    let kiln = Kiln::start("settings", "fine", 3);
+    let status = kiln.wait_for_workers(3);
+    let settings_are = |expect: u64| {
+        wait_until("every worker has the settings", || {
+            (0..20).all(|_| ask(status.listen[0], "hello").unwrap()[3] == expect)
+        });
+    };
+    settings_are(0);
+    kiln.configure("1 3");
+    assert!(matches!(kiln.reload("fine"), ControlReply::Reloaded { generation: 2, .. }));
+    settings_are(1);
+    kiln.configure("2 3");
+    kiln.expect_refused("does-not-compile", "do not compile");
+    kiln.expect_refused("fails-in-worker-1", "worker 1 cannot load it: not here");
+    settings_are(1);
+    for worker in kiln.status().workers {
+        kill(Pid::from_raw(worker.pid.unwrap()), Signal::SIGKILL).unwrap();
+    }
+    kiln.wait_for("the replacements", |status| {
+        status.workers.iter().all(|worker| worker.restarts == 1 && worker.generation == 2)
+    });
+    kiln.wait_for_workers(3);
+    settings_are(1);
+    kiln.configure("wrong 3");
+    kiln.expect_refused("fine", "the configuration is wrong");
+    settings_are(1);
+    assert_eq!(kiln.status().generations.len(), 4, "a wrong configuration begins none");
+}
+
+#[test]
+fn a_reload_changes_the_number_of_workers_and_says_what_it_cannot_change() {
+    let kiln = Kiln::start("configured", "fine", 2);
+    kiln.wait_for_workers(2);
+    kiln.signal(Signal::SIGTTIN);
+    kiln.wait_for_workers(3);
+    // The number in the configuration is the same: the signal's stays.
+    assert!(matches!(kiln.reload("fine"), ControlReply::Reloaded { .. }));
+    kiln.wait_for_workers(3);
+    kiln.configure("0 1 listen");
+    match kiln.reload("fine") {
+        ControlReply::Reloaded { diagnostics, .. } => {
+            assert_eq!(diagnostics[0].message, "listen: needs a restart");
+            assert_eq!(diagnostics[0].severity, heritage::Severity::Warning);
+        }
+        other => panic!("expected a reload, got {other:?}"),
+    }
+    kiln.wait_for_workers(1);
+}
+
+#[test]
 fn a_generation_that_kills_its_first_workers_reaches_no_others() {
     let kiln = Kiln::start("deadly", "fine", 3);
     kiln.wait_for_workers(3);
@@ -314,7 +365,11 @@ fn a_second_master_with_the_same_files_is_refused() {
     let start = |change: fn(&mut Settings)| {
         let mut settings = Scenario::default().settings(&kiln.folder);
         change(&mut settings);
-        let mut roles = FakeRoles { folder: kiln.folder.clone(), broker: FakeBroker::None };
+        let mut roles = FakeRoles {
+            folder: kiln.folder.clone(),
+            broker: FakeBroker::None,
+            drain_timeout: PATIENCE,
+        };
         Supervisor::start(settings, arena, &mut roles).map(drop).unwrap_err()
     };
     assert!(matches!(start(|_| {}), StartError::ControlTaken(_)));

@@ -1,7 +1,5 @@
 //! Orders of the master, each with what it makes the worker do.
 
-use std::fs::File;
-use std::io;
 use std::os::fd::OwnedFd;
 use std::sync::atomic::Ordering::Relaxed;
 
@@ -17,7 +15,7 @@ impl<H: Hooks> Worker<H> {
             Order::Load { generation, slot } => {
                 let failed = |reason| Report::LoadFailed { generation, reason };
                 let report = match (files.pop(), files.pop()) {
-                    (Some(settings), Some(image)) => match read(settings) {
+                    (Some(settings), Some(image)) => match heritage::read_settings(settings) {
                         Ok(settings) => self.load(generation, slot, image, &settings),
                         Err(error) => failed(format!("the settings cannot be read: {error}")),
                     },
@@ -86,19 +84,4 @@ impl<H: Hooks> Worker<H> {
         self.ctx.timeouts = settings.timeouts;
         self.settle(changed);
     }
-}
-
-/// Bytes of the largest settings: a thousand upstreams with a thousand servers each take less.
-const SETTINGS_BYTES_MAX: u64 = 256 << 20;
-
-fn read(file: OwnedFd) -> io::Result<Vec<u8>> {
-    // The offset is shared with whoever else has the file: it is read by position.
-    let file = File::from(file);
-    let length = file.metadata()?.len();
-    if length > SETTINGS_BYTES_MAX {
-        return Err(io::ErrorKind::FileTooLarge.into());
-    }
-    let mut bytes = vec![0; length as usize];
-    std::os::unix::fs::FileExt::read_exact_at(&file, &mut bytes, 0)?;
-    Ok(bytes)
 }

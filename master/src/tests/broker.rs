@@ -39,7 +39,8 @@ fn is_generation_active(status: &Status) -> bool {
 #[test]
 fn workers_start_once_each_name_was_looked_up_and_know_them_from_their_first_request() {
     let kiln = start("names", FakeBroker::Obedient);
-    let status = kiln.wait_for("the first generation", is_generation_active);
+    let status = kiln.wait_for("the broker", |status| broker_of(status).is_some());
+    assert!(!is_generation_active(&status));
     assert!(status.workers.iter().all(|worker| worker.state == WorkerActivity::Vacant));
     let first = resolved("origin.internal:80", &[1, 2]);
     kiln.broker_says(&[Report::News(first.clone()), Report::NamesResolved]);

@@ -18,8 +18,8 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use heritage::{
-    Channel, CompileOutcome, Inheritance, ListenerId, Order, Received, Report, ServerNews,
-    WorkerState,
+    Channel, CompileOutcome, Diagnostic, Inheritance, ListenerId, Order, Received, Report,
+    ServerNews, WorkerState,
 };
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::{Signal, kill};
@@ -33,7 +33,7 @@ use crate::control::{
     WorkerStatus, call,
 };
 use crate::supervisor::Supervisor;
-use crate::{CompileJob, Control, Roles, Settings, Stopped};
+use crate::{CompileJob, Configured, Control, Roles, Settings, Stopped};
 
 /// Longer than anything here takes on a busy machine; reached only by a failure.
 pub(super) const PATIENCE: Duration = Duration::from_secs(10);
@@ -103,9 +103,28 @@ impl Scenario {
 pub(super) struct FakeRoles {
     pub(super) folder: PathBuf,
     pub(super) broker: FakeBroker,
+    pub(super) drain_timeout: Duration,
 }
 
 impl Roles for FakeRoles {
+    /// A "configuration" is a number in a file beside the script, which workers add to their answers,
+    /// and a number of workers; or it is wrong.
+    fn configure(&mut self) -> Result<Configured, Vec<Diagnostic>> {
+        let text = fs::read_to_string(self.folder.join("configuration")).unwrap();
+        let mut words = text.split_whitespace();
+        let (settings, workers) = (words.next().unwrap(), words.next().unwrap());
+        if settings == "wrong" {
+            return Err(vec![diagnostic("no such setting")]);
+        }
+        Ok(Configured {
+            settings: settings.as_bytes().to_vec(),
+            workers: workers.parse().unwrap(),
+            compile_timeout: Duration::from_secs(2),
+            drain_timeout: self.drain_timeout,
+            unchanged: words.map(|name| format!("{name}: needs a restart")).collect(),
+        })
+    }
+
     fn compile(&mut self, job: &CompileJob) -> CompileOutcome {
         let script = fs::read_to_string(self.folder.join("script")).unwrap();
         match script.as_str() {
@@ -131,7 +150,7 @@ impl Roles for FakeRoles {
     }
 
     /// Says what the test has written, and leaves what it was told for the test to read.
-    fn broker(&mut self, channel: Channel) -> i32 {
+    fn broker(&mut self, _: &[u8], channel: Channel) -> i32 {
         if self.broker == FakeBroker::Dies {
             return 3;
         }
@@ -157,7 +176,7 @@ impl Roles for FakeRoles {
         }
     }
 
-    fn needs_broker(&self) -> bool {
+    fn needs_broker(&self, _: &[u8]) -> bool {
         self.broker != FakeBroker::None
     }
 }
@@ -169,6 +188,7 @@ pub(super) struct FakeWorker {
     generations: Vec<u64>,
     /// What it was told of servers, in the order of arrival.
     news: Vec<ServerNews>,
+    settings: String,
     /// Clients that sent `hold`: their requests are in flight until they hang up.
     held: Vec<TcpStream>,
     never_retires: bool,
@@ -182,6 +202,7 @@ impl FakeWorker {
             listeners: listeners.into_iter().map(|(id, file)| (id, file.into())).collect(),
             generations: Vec::new(),
             news: Vec::new(),
+            settings: String::from_utf8(inheritance.settings.clone()).unwrap(),
             held: Vec::new(),
             never_retires: false,
             draining: false,
@@ -242,7 +263,11 @@ impl FakeWorker {
             Order::Load { generation, .. } => {
                 let file = File::from(files.remove(0));
                 match self.load(generation, file) {
-                    Ok(()) => self.say(&Report::Loaded { generation, map_us: 100 }),
+                    Ok(()) => {
+                        let settings = heritage::read_settings(files.remove(0)).unwrap();
+                        self.settings = String::from_utf8(settings).unwrap();
+                        self.say(&Report::Loaded { generation, map_us: 100 });
+                    }
                     Err(reason) => self.say(&Report::LoadFailed { generation, reason }),
                 }
                 self.retire();
@@ -317,7 +342,8 @@ impl FakeWorker {
                     let _ = serde_json::to_writer(&client, &(index, &self.news));
                     continue;
                 }
-                let _ = writeln!(client, "{index} {} {generation}", std::process::id());
+                let (pid, settings) = (std::process::id(), &self.settings);
+                let _ = writeln!(client, "{index} {pid} {generation} {settings}");
                 if request[..length].starts_with(b"hold") {
                     client.set_nonblocking(true).unwrap();
                     self.held.push(client);
@@ -354,6 +380,7 @@ impl Kiln {
         let folder = std::env::temp_dir().join(format!("kiln-{test}-{}", std::process::id()));
         fs::create_dir_all(&folder).unwrap();
         fs::write(folder.join("script"), script).unwrap();
+        fs::write(folder.join("configuration"), format!("0 {}", scenario.workers)).unwrap();
         let scenario = serde_json::to_string(&scenario).unwrap();
         let process = Command::new(std::env::current_exe().unwrap())
             .args(["tests::harness::master_starts_and_stops", "--exact", "--nocapture"])
@@ -362,6 +389,10 @@ impl Kiln {
             .spawn()
             .unwrap();
         Kiln { process, folder }
+    }
+
+    pub(super) fn configure(&self, configuration: &str) {
+        fs::write(self.folder.join("configuration"), configuration).unwrap();
     }
 
     pub(super) fn write_script(&self, script: &str) {
@@ -556,7 +587,8 @@ pub(super) fn run_master(scenario: Scenario, folder: PathBuf) -> i32 {
     let arena = image::Arena::reserve().unwrap();
     let broker = scenario.broker;
     let settings = scenario.settings(&folder);
-    let mut roles = FakeRoles { folder, broker };
+    let drain_timeout = settings.drain_timeout;
+    let mut roles = FakeRoles { folder, broker, drain_timeout };
     let mut supervisor = match Supervisor::start(settings, arena, &mut roles) {
         Ok(supervisor) => supervisor,
         Err(_) => return EXIT_REFUSED,
@@ -569,7 +601,7 @@ pub(super) fn run_master(scenario: Scenario, folder: PathBuf) -> i32 {
     }
 }
 
-/// One connection: answers the worker's index, pid and generation.
+/// One connection: answers the worker's index, pid, generation and settings.
 pub(super) fn ask(address: SocketAddr, request: &str) -> std::io::Result<Vec<u64>> {
     let mut client = TcpStream::connect(address)?;
     client.write_all(request.as_bytes())?;

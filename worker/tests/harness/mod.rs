@@ -5,6 +5,7 @@ use std::cell::Cell;
 use std::fs::File;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::os::fd::OwnedFd;
 use std::sync::atomic::{AtomicI64, AtomicUsize, Ordering};
 use std::sync::{Arc, mpsc};
 use std::thread::{self, JoinHandle};
@@ -33,12 +34,7 @@ pub(crate) struct Decider {
 }
 
 impl Hooks for Decider {
-    fn load(
-        &mut self,
-        generation: u64,
-        _: u8,
-        _: std::os::fd::OwnedFd,
-    ) -> Result<Loaded, LoadError> {
+    fn load(&mut self, generation: u64, _: u8, _: OwnedFd) -> Result<Loaded, LoadError> {
         match generation {
             13 => Err(LoadError::NoHook),
             _ => Ok(Loaded { map_us: 1 }),
@@ -196,10 +192,8 @@ impl Drop for Worker {
 }
 
 /// A file of settings, as an order brings it.
-pub(crate) fn settings_file(settings: &settings::Worker) -> File {
-    let mut file = tempfile::tempfile().unwrap();
-    file.write_all(&serde_json::to_vec(settings).unwrap()).unwrap();
-    file
+pub(crate) fn settings_file(settings: &settings::Worker) -> OwnedFd {
+    heritage::settings_file(&serde_json::to_vec(settings).unwrap()).unwrap()
 }
 
 /// An upstream of these servers.

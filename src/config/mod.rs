@@ -1,0 +1,193 @@
+//! From arguments and `kiln.toml` to settings: everything is checked here, before anything starts and
+//! again before a reload changes anything.
+//!
+//! `settings` declares what there is; `document` and `check` read a file and say what is wrong with
+//! it; `command` is `kiln config`, with `reference` and `show`. What is given on the command line wins
+//! over the file. No name is looked up here, so that a reload never waits for a resolver.
+
+mod check;
+pub(crate) mod command;
+mod document;
+mod reference;
+mod show;
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::io::Read;
+use std::num::NonZeroUsize;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use anyhow::{Context, bail, ensure};
+use heritage::{Diagnostic, WORKERS_MAX};
+use settings::{File, Server, Upstream};
+
+use crate::cli;
+use document::{about, about_arguments};
+
+const _: () = assert!(settings::WORKERS_MAX as usize == WORKERS_MAX, "one number, said twice");
+
+/// Bytes of the largest file: every upstream with every server at their most, in long lines.
+const FILE_BYTES_MAX: u64 = 16 << 20;
+
+/// Everything that `kiln serve` needs.
+pub(crate) struct Config {
+    pub(crate) script: PathBuf,
+    pub(crate) master: master::Settings,
+    pub(crate) worker: settings::Worker,
+}
+
+impl Config {
+    /// Reads the file, if one is named, and puts what the arguments say in the place of what it says.
+    pub(crate) fn load(arguments: &cli::Serve) -> Result<Self, Vec<Diagnostic>> {
+        let mut file = match &arguments.config {
+            Some(path) => load(path)?,
+            None => File::default(),
+        };
+        override_with(arguments, &mut file)
+            .and_then(|()| Self::from(file))
+            .map_err(|error| vec![about_arguments(format!("{error:#}"))])
+    }
+
+    fn from(file: File) -> anyhow::Result<Self> {
+        let script = file.script.clone().context(
+            "no script: name one with --script PATH, or `script = \"...\"` in kiln.toml; \
+             `kiln demo` shows what one does",
+        )?;
+        let master = master_settings(&file);
+        Ok(Config { script, master, worker: file.into() })
+    }
+
+    /// Whether the script is there, in words that fit a start; a compile that misses it later says so.
+    pub(crate) fn look_for_script(&self) -> anyhow::Result<()> {
+        let script = &self.script;
+        let found = fs::metadata(script).with_context(|| {
+            let path = script.display();
+            format!("cannot read the script {path}: does --script name the right path?")
+        })?;
+        let opened = if found.is_dir() {
+            fs::read_dir(script).map(drop)
+        } else {
+            fs::File::open(script).map(drop)
+        };
+        opened.with_context(|| format!("cannot read the script {}", script.display()))
+    }
+
+    /// What a running master cannot take over from the next configuration, each in a sentence.
+    pub(crate) fn needs_restart(&self, next: &Config) -> Vec<String> {
+        let (now, next) = (&self.master, &next.master);
+        let mut sentences = Vec::new();
+        if now.listen != next.listen {
+            let listen: Vec<String> = now.listen.iter().map(ToString::to_string).collect();
+            sentences.push(format!("listen: needs a restart, still {listen:?}"));
+        }
+        if now.pid_file != next.pid_file {
+            let still = now.pid_file.as_ref().map_or("none".to_owned(), |path| format!("{path:?}"));
+            sentences.push(format!("pid_file: needs a restart, still {still}"));
+        }
+        let path =
+            |settings: &master::Settings| settings.control.clone().map(|control| control.path);
+        if path(now) != path(next) {
+            let still = path(now).map_or("none".to_owned(), |path| format!("{path:?}"));
+            sentences.push(format!("control: needs a restart, still {still}"));
+        }
+        sentences
+    }
+}
+
+/// Reads a file and checks everything in it.
+fn load(path: &Path) -> Result<File, Vec<Diagnostic>> {
+    let unreadable = |error| vec![about(path, format!("cannot read the configuration: {error}"))];
+    let mut text = String::new();
+    let file = fs::File::open(path).map_err(unreadable)?;
+    let length = file.take(FILE_BYTES_MAX + 1).read_to_string(&mut text).map_err(unreadable)?;
+    if length as u64 > FILE_BYTES_MAX {
+        return Err(vec![about(path, format!("it has more than {} MiB", FILE_BYTES_MAX >> 20))]);
+    }
+    check::read(path, &text)
+}
+
+fn override_with(arguments: &cli::Serve, file: &mut File) -> anyhow::Result<()> {
+    if !arguments.listen.is_empty() {
+        file.listen = arguments.listen.clone();
+    }
+    if let Some(workers) = arguments.workers {
+        ensure!(
+            (1..=WORKERS_MAX).contains(&workers),
+            "{workers} workers are not possible: choose from 1 to {WORKERS_MAX}; \
+             one for each CPU is usual"
+        );
+        file.workers = Some(workers as u64);
+    }
+    for (said, place) in [
+        (&arguments.script, &mut file.script),
+        (&arguments.pid_file, &mut file.pid_file),
+        (&arguments.control.path, &mut file.control),
+    ] {
+        if said.is_some() {
+            place.clone_from(said);
+        }
+    }
+    file.upstreams.extend(upstreams(&arguments.upstream)?);
+    Ok(())
+}
+
+fn upstreams(arguments: &[String]) -> anyhow::Result<BTreeMap<String, Upstream>> {
+    let mut upstreams = BTreeMap::new();
+    for argument in arguments {
+        let (name, servers) = argument.split_once('=').with_context(|| {
+            format!(
+                "--upstream {argument}: expected NAME=ADDRESS[,ADDRESS...], as in web=10.0.0.1:80"
+            )
+        })?;
+        ensure!(!name.is_empty(), "an upstream needs a name, as in web=10.0.0.1:80");
+        for server in servers.split(',') {
+            if let Err(wrong) = settings::check_server(server) {
+                bail!("--upstream {name}: {server:?} {wrong}");
+            }
+        }
+        let servers = servers.split(',').map(Server::new).collect();
+        let upstream = Upstream { servers, ..Upstream::default() };
+        if upstreams.insert(name.to_owned(), upstream).is_some() {
+            bail!("--upstream {name} is given twice: list all its servers in one, with commas");
+        }
+    }
+    Ok(upstreams)
+}
+
+fn master_settings(file: &File) -> master::Settings {
+    let cpus = std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
+    let workers = file.workers.and_then(|workers| usize::try_from(workers).ok());
+    let control = master::Control {
+        path: file.control.clone().unwrap_or_else(control_default),
+        required: file.control.is_some(),
+    };
+    master::Settings {
+        listen: file.listen.clone(),
+        workers: workers.unwrap_or(cpus.min(WORKERS_MAX)),
+        pid_file: file.pid_file.clone(),
+        control: Some(control),
+        compile_timeout: Duration::from_millis(file.timeouts.compile_ms),
+        drain_timeout: Duration::from_millis(file.timeouts.drain_ms),
+        ..master::Settings::default()
+    }
+}
+
+/// Where a master listens for commands unless told otherwise: a folder that its user may write to.
+pub(crate) fn control_default() -> PathBuf {
+    let user = nix::unistd::geteuid();
+    if user.is_root() {
+        return PathBuf::from("/run/kiln.sock");
+    }
+    match std::env::var_os("XDG_RUNTIME_DIR") {
+        Some(folder) => PathBuf::from(folder).join("kiln.sock"),
+        None => std::env::temp_dir().join(format!("kiln-{user}.sock")),
+    }
+}
+
+/// Shows what is wrong, as compilers do.
+pub(crate) fn print_errors(errors: &[Diagnostic]) {
+    for error in errors {
+        eprintln!("{}", error.rendered.trim_end());
+    }
+}
