@@ -68,8 +68,13 @@ impl ConnectionFields {
             && offered_protocols(fields, bytes).next().is_some()
     }
 
-    /// Whether a 101 names the protocols that it switches to, and none that is never offered.
-    pub(crate) fn switches(&self, version: Version, fields: &[FieldSpan], bytes: &[u8]) -> bool {
+    /// Whether a response names the protocols of a switch, and none that is never offered.
+    pub(crate) fn names_protocols(
+        &self,
+        version: Version,
+        fields: &[FieldSpan],
+        bytes: &[u8],
+    ) -> bool {
         self.wants_upgrade(version, fields, bytes) && !protocols(fields, bytes).any(is_http_or_tls)
     }
 }

@@ -278,7 +278,7 @@ pub fn relayed_response(
         }
     }
     push_via(out, head.version)?;
-    if head.switches {
+    if head.switches || head.requires_upgrade {
         push_upgrade(out, &head.fields, bytes)?;
     }
     if head.is_interim() || head.switches {

@@ -33,6 +33,8 @@ pub struct ResponseHead {
     /// Whether the origin switches to another protocol: a 101 with the fields that belong to it. A 101
     /// without them is nothing to pass on.
     pub switches: bool,
+    /// Whether the origin asks for a switch: a 426 with the fields that belong to it.
+    pub requires_upgrade: bool,
     /// Names that `Connection` lists: these fields stay on this connection.
     pub connection_options: Vec<Span>,
 }
@@ -181,8 +183,10 @@ impl ResponseHead {
         self.content_length = framing.content_length;
         self.is_chunked = framing.is_chunked;
         self.is_persistent = connection.is_persistent(self.version);
-        self.switches =
-            self.status == 101 && connection.switches(self.version, &self.fields, bytes);
+        let names_protocols = matches!(self.status, 101 | 426)
+            && connection.names_protocols(self.version, &self.fields, bytes);
+        self.switches = names_protocols && self.status == 101;
+        self.requires_upgrade = names_protocols && self.status == 426;
         Ok(())
     }
 }
