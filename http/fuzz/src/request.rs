@@ -1,0 +1,187 @@
+//! Request heads: parsed in any pieces, beside the plain grammar, and encoded for an origin.
+
+use std::net::{IpAddr, Ipv4Addr};
+
+use http::encode::{self, Edit, Forwarded};
+use http::{FIELDS_MAX, Framing, Limits, RequestError, RequestHead, Scan, Version};
+
+use super::{Choices, grown, is_any, strict, written};
+
+/// `Host` of requests without one.
+const DEFAULT_HOST: &[u8] = b"default";
+
+/// What may not come through from the client, whatever it is called there.
+const HOP_BY_HOP: [&str; 8] = [
+    "te",
+    "trailer",
+    "keep-alive",
+    "proxy-connection",
+    "http2-settings",
+    "connection",
+    "upgrade",
+    "transfer-encoding",
+];
+
+/// What a reflected request does not show.
+const SECRETS: [&str; 3] = ["authorization", "proxy-authorization", "cookie"];
+
+type Outcome = Result<Option<usize>, RequestError>;
+
+/// A head is taken or refused whatever the pieces that it comes in, taken only if it is in the grammar,
+/// and what goes to an origin is one head that says the same.
+pub fn request_head(data: &[u8]) {
+    let Some((choices, message)) = Choices::split(data) else { return };
+    let limits = Limits {
+        head_bytes_max: 8192,
+        line_bytes_max: 4096,
+        // Room for the fields that Kiln adds, so that what it writes can be parsed again.
+        fields_max: FIELDS_MAX - 10,
+        takes_connect: choices.flag(0),
+    };
+    let mut head = RequestHead::default();
+    let whole = head.parse(message, &mut Scan::default(), &limits);
+    for_pieces(message, 1..=message.len(), &limits, &whole, &head);
+    for_pieces(message, choices.piece_ends(message.len()), &limits, &whole, &head);
+    match whole {
+        Err(error) => assert!(matches!(error.status(), 400 | 414 | 417 | 431 | 501 | 505)),
+        Ok(None) => assert!(message.len() < limits.head_bytes_max),
+        Ok(Some(length)) => check_taken(&choices, &head, &message[..length]),
+    }
+}
+
+/// Parses once more, in pieces, with the same outcome.
+fn for_pieces(
+    message: &[u8],
+    ends: impl Iterator<Item = usize>,
+    limits: &Limits,
+    expect: &Outcome,
+    expect_head: &RequestHead,
+) {
+    let (mut head, mut scan) = (RequestHead::default(), Scan::default());
+    let parse = |end| head.parse(&message[..end], &mut scan, limits);
+    let outcome = grown(ends, parse, |outcome| *outcome != Ok(None)).unwrap_or(Ok(None));
+    assert_eq!(outcome, *expect);
+    if let Ok(Some(_)) = outcome {
+        assert_eq!(format!("{head:?}"), format!("{expect_head:?}"));
+    }
+}
+
+fn check_taken(choices: &Choices, head: &RequestHead, bytes: &[u8]) {
+    let begin = bytes.iter().position(|byte| !b"\r\n".contains(byte)).expect("there is a line");
+    let plain = strict::request(&bytes[begin..]).expect("what is taken is in the grammar");
+    assert_eq!(plain.rest, b"");
+    assert_eq!(plain.start[..2], [head.method.of(bytes), head.target.of(bytes)]);
+    let fields = head.fields.iter();
+    let fields: Vec<_> =
+        fields.map(|field| (field.name.of(bytes), field.value.of(bytes))).collect();
+    assert_eq!(fields, plain.fields);
+    let hosts = plain.values("host").len();
+    assert!(hosts == 1 || (hosts == 0 && head.version == Version::Http10));
+    check_framing(head, &plain);
+    if head.is_method(bytes, "CONNECT") {
+        assert!(choices.flag(0) && head.path.is_empty() && head.query.is_empty());
+        assert_eq!(head.authority.of(bytes), head.target.of(bytes));
+        assert!(!head.wants_upgrade && head.framing == Framing::None);
+        return;
+    }
+    check_reflected(head, bytes);
+    if head.max_forwards != Some(0) {
+        check_forwarded(choices, head, bytes);
+    }
+}
+
+/// The framing is what the fields say that are there, and they leave nothing to choose.
+fn check_framing(head: &RequestHead, plain: &strict::Head<'_>) {
+    let lengths = plain.values("content-length");
+    let codings = plain.values("transfer-encoding");
+    match head.framing {
+        Framing::None => assert!(lengths.is_empty() && codings.is_empty()),
+        Framing::Length(length) => {
+            assert!(lengths.len() == 1 && codings.is_empty());
+            let text = std::str::from_utf8(lengths[0]).expect("a number is text");
+            assert_eq!(text.parse(), Ok(length));
+        }
+        Framing::Chunked => {
+            assert!(lengths.is_empty() && head.version == Version::Http11);
+            let text = codings.concat().to_ascii_lowercase();
+            let letters: Vec<u8> = text.into_iter().filter(u8::is_ascii_alphabetic).collect();
+            assert_eq!(letters, b"chunked");
+        }
+        Framing::UntilClose => panic!("no request ends with its connection"),
+    }
+}
+
+/// What answers a `TRACE` is the head itself.
+fn check_reflected(head: &RequestHead, bytes: &[u8]) {
+    let reflected = written(|out| encode::trace_reply(out, head, bytes));
+    let plain = strict::request(&reflected).expect("a head is reflected as a head");
+    assert_eq!(plain.rest, b"");
+    assert!(plain.fields.iter().all(|field| !is_any(field.0, &SECRETS)));
+    assert_eq!(plain.start[1], head.target.of(bytes));
+}
+
+/// What goes to an origin is one head, in the grammar, that says what came in.
+fn check_forwarded(choices: &Choices, head: &RequestHead, bytes: &[u8]) {
+    let forwarded = Forwarded {
+        client: IpAddr::V4(Ipv4Addr::LOCALHOST),
+        default_host: DEFAULT_HOST,
+        upgrades: choices.flag(1),
+        keeps_forwarded: choices.flag(2),
+    };
+    // What a script could add to it, were it not checked, as well as what it can.
+    let edits = [
+        Edit::Set(b"x-set", b"1"),
+        Edit::Add(b"x-split", b"1\r\nx-smuggled: 1"),
+        Edit::Add(b"x-smuggled: 1\r\nx", b"1"),
+        Edit::Set(b"content-length", b"7"),
+        Edit::Remove(b"x-removed"),
+    ];
+    let edits = &edits[..if choices.flag(3) { edits.len() } else { 0 }];
+    let sent =
+        written(|out| encode::upstream_request(out, head, bytes, forwarded, edits.iter().copied()));
+    let plain = strict::request(&sent).expect("what is sent is in the grammar");
+    assert_eq!(plain.rest, b"", "what is sent is one head");
+    assert_eq!(plain.start[2], b"HTTP/1.1");
+    let upgrades = head.wants_upgrade && forwarded.upgrades;
+    for (name, _) in &plain.fields {
+        let is_ours = upgrades && is_any(name, &["connection", "upgrade"])
+            || head.framing == Framing::Chunked && is_any(name, &["transfer-encoding"]);
+        assert!(is_ours || !is_any(name, &HOP_BY_HOP));
+        assert!(!is_any(name, &["x-smuggled", "x-split"]) || edits.is_empty());
+    }
+    if !forwarded.keeps_forwarded {
+        assert!(plain.values("forwarded").is_empty());
+        assert_eq!(plain.values("x-forwarded-proto"), [b"http"]);
+    }
+    check_reparsed(head, bytes, &sent, upgrades);
+}
+
+/// What is sent, parsed again, says the same.
+fn check_reparsed(head: &RequestHead, bytes: &[u8], sent: &[u8], upgrades: bool) {
+    let limits = Limits {
+        head_bytes_max: usize::MAX,
+        line_bytes_max: usize::MAX,
+        fields_max: FIELDS_MAX,
+        takes_connect: false,
+    };
+    let mut again = RequestHead::default();
+    let outcome = again.parse(sent, &mut Scan::default(), &limits);
+    assert_eq!(outcome, Ok(Some(sent.len())));
+    assert_eq!(again.method.of(sent), head.method.of(bytes));
+    let path = match head.path.of(bytes) {
+        b"" if head.is_method(bytes, "OPTIONS") && !head.target.of(bytes).contains(&b'?') => b"*",
+        b"" => b"/",
+        path => path,
+    };
+    assert_eq!(again.path.of(sent), path);
+    assert_eq!(again.query.of(sent), head.query.of(bytes));
+    let host = match head.authority.of(bytes) {
+        b"" => DEFAULT_HOST,
+        host => host,
+    };
+    assert_eq!(again.authority.of(sent), host);
+    assert_eq!(again.framing, head.framing);
+    assert_eq!(again.wants_upgrade, upgrades);
+    assert_eq!(again.expects_continue, head.expects_continue);
+    assert_eq!(again.max_forwards, head.max_forwards.map(|count| count - 1));
+}

@@ -1,0 +1,104 @@
+//! Response heads: parsed in any pieces, beside the plain grammar, and encoded for a client.
+
+use std::time::SystemTime;
+
+use http::encode::{self, ResponseFrame};
+use http::{Date, FIELDS_MAX, Framing, Limits, ResponseError, ResponseHead, Scan, Version};
+
+use super::{Choices, grown, is_any, strict, written};
+
+/// What may not come through from the origin.
+const HOP_BY_HOP: [&str; 5] = ["te", "trailer", "keep-alive", "proxy-connection", "http2-settings"];
+
+const LIMITS: Limits = Limits {
+    head_bytes_max: 8192,
+    line_bytes_max: 8192,
+    // Room for the fields that Kiln adds, so that what it writes can be parsed again.
+    fields_max: FIELDS_MAX - 10,
+    takes_connect: false,
+};
+
+type Outcome = Result<Option<usize>, ResponseError>;
+
+/// A head is taken or refused whatever the pieces that it comes in, taken only if it is in the grammar,
+/// and what goes to a client is one head that says the same.
+pub fn response_head(data: &[u8]) {
+    let Some((choices, message)) = Choices::split(data) else { return };
+    let mut head = ResponseHead::default();
+    let whole = head.parse(message, &mut Scan::default(), &LIMITS);
+    for_pieces(message, 1..=message.len(), &whole, &head);
+    for_pieces(message, choices.piece_ends(message.len()), &whole, &head);
+    if let Ok(Some(length)) = whole {
+        check_taken(&choices, &head, &message[..length]);
+    }
+}
+
+/// Parses once more, in pieces, with the same outcome.
+fn for_pieces(
+    message: &[u8],
+    ends: impl Iterator<Item = usize>,
+    expect: &Outcome,
+    expect_head: &ResponseHead,
+) {
+    let (mut head, mut scan) = (ResponseHead::default(), Scan::default());
+    let parse = |end| head.parse(&message[..end], &mut scan, &LIMITS);
+    let outcome = grown(ends, parse, |outcome| *outcome != Ok(None)).unwrap_or(Ok(None));
+    assert_eq!(outcome, *expect);
+    if let Ok(Some(_)) = outcome {
+        assert_eq!(format!("{head:?}"), format!("{expect_head:?}"));
+    }
+}
+
+fn check_taken(choices: &Choices, head: &ResponseHead, bytes: &[u8]) {
+    let plain = strict::response(bytes).expect("what is taken is in the grammar");
+    assert_eq!(plain.rest, b"");
+    assert_eq!(plain.start[1..], [head.status.to_string().as_bytes(), head.reason.of(bytes)]);
+    let fields = head.fields.iter();
+    let fields: Vec<_> =
+        fields.map(|field| (field.name.of(bytes), field.value.of(bytes))).collect();
+    assert_eq!(fields, plain.fields);
+    assert!(plain.values("content-length").len() <= 1);
+    if !plain.values("transfer-encoding").is_empty() {
+        assert!(plain.values("content-length").is_empty() && head.version == Version::Http11);
+    }
+    let answers_head = choices.flag(0);
+    let framing = head.framing(answers_head);
+    let is_bodiless = answers_head || head.status < 200 || matches!(head.status, 204 | 304);
+    assert_eq!(framing == Framing::None, is_bodiless);
+    // A 101 without its fields is refused by the one who knows what was asked for.
+    if head.status != 101 || head.switches {
+        check_relayed(choices, head, bytes, framing);
+    }
+}
+
+/// What goes to a client is one head, in the grammar, that says what came in.
+fn check_relayed(choices: &Choices, head: &ResponseHead, bytes: &[u8], framing: Framing) {
+    let version = if choices.flag(1) { Version::Http10 } else { Version::Http11 };
+    let framing = match framing {
+        Framing::Chunked | Framing::UntilClose if version == Version::Http11 => Framing::Chunked,
+        Framing::Chunked => Framing::UntilClose,
+        counted => counted,
+    };
+    let frame = ResponseFrame { framing, version, closes: choices.flag(2) };
+    let date = Date::at(SystemTime::UNIX_EPOCH);
+    let sent = written(|out| encode::relayed_response(out, head, bytes, frame, &date));
+    let plain = strict::response(&sent).expect("what is sent is in the grammar");
+    assert_eq!(plain.rest, b"", "what is sent is one head");
+    assert_eq!(plain.start[0], b"HTTP/1.1");
+    assert!(plain.fields.iter().all(|(name, _)| !is_any(name, &HOP_BY_HOP)));
+    assert!(plain.values("connection").len() <= 1 || head.requires_upgrade);
+    let mut again = ResponseHead::default();
+    let limits = Limits { head_bytes_max: usize::MAX, fields_max: FIELDS_MAX, ..LIMITS };
+    let outcome = again.parse(&sent, &mut Scan::default(), &limits);
+    assert_eq!(outcome, Ok(Some(sent.len())));
+    assert_eq!(again.status, head.status);
+    assert_eq!(again.reason.of(&sent), head.reason.of(bytes));
+    assert_eq!(again.framing(choices.flag(0)), frame.framing);
+    assert_eq!(again.switches, head.switches);
+    assert_eq!(again.requires_upgrade, head.requires_upgrade);
+    if head.status >= 200 {
+        let closes = frame.closes || framing == Framing::UntilClose;
+        assert_eq!(again.is_persistent, !closes);
+        assert!(!plain.values("date").is_empty());
+    }
+}
