@@ -392,15 +392,17 @@ pub fn chunk(out: &mut Output<'_>, content: &[u8]) -> Result<(), Full> {
 }
 
 fn push_request_line(out: &mut Output<'_>, head: &RequestHead, bytes: &[u8]) -> Result<(), Full> {
+    // A query may be there and be empty.
+    let has_query = !head.query.is_empty() || head.target.of(bytes).ends_with(b"?");
     out.push(head.method.of(bytes))?;
     out.push(b" ")?;
     match head.path.is_empty() {
         // An absolute target without a path (RFC 9112, section 3.2.4).
-        true if head.is_method(bytes, "OPTIONS") && head.query.is_empty() => out.push(b"*")?,
+        true if head.is_method(bytes, "OPTIONS") && !has_query => out.push(b"*")?,
         true => out.push(b"/")?,
         false => out.push(head.path.of(bytes))?,
     }
-    if !head.query.is_empty() || head.target.of(bytes).ends_with(b"?") {
+    if has_query {
         out.push(b"?")?;
         out.push(head.query.of(bytes))?;
     }
