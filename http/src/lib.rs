@@ -17,6 +17,7 @@ mod connection;
 pub mod encode;
 mod error;
 pub mod fields;
+mod output;
 mod request;
 mod response;
 mod scan;
