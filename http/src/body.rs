@@ -127,3 +127,31 @@ impl BodyDecoder {
 pub(crate) fn clamp(left: u64, available: usize) -> usize {
     usize::try_from(left).unwrap_or(usize::MAX).min(available)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn content_that_was_moved_unseen_is_counted() {
+        let mut decoder = BodyDecoder::from(Framing::Length(5));
+        assert_eq!(decoder.counted_left(), Some(5));
+        decoder.skip(3);
+        assert_eq!(decoder.counted_left(), Some(2));
+        assert_eq!(decoder.decode(b"abc").unwrap().content, 0..2);
+        assert_eq!((decoder.counted_left(), decoder.is_done()), (None, true));
+        let mut decoder = BodyDecoder::from(Framing::Length(5));
+        decoder.skip(5);
+        assert!(decoder.is_done());
+        let mut decoder = BodyDecoder::from(Framing::UntilClose);
+        decoder.skip(1 << 40);
+        assert_eq!(decoder.counted_left(), Some(u64::MAX));
+        assert_eq!(BodyDecoder::from(Framing::Chunked).counted_left(), None);
+    }
+
+    #[test]
+    #[should_panic(expected = "6 bytes were moved of 5")]
+    fn no_more_content_is_skipped_than_is_left() {
+        BodyDecoder::from(Framing::Length(5)).skip(6);
+    }
+}
