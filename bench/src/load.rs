@@ -51,7 +51,7 @@ pub(crate) struct Load {
 }
 
 /// What wrk counted.
-#[derive(Debug, Deserialize)]
+#[derive(Clone, Copy, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Counted {
     pub(crate) requests: u64,

@@ -30,6 +30,7 @@ fn accept(core: usize, listener: &TcpListener) {
         eprintln!("bench: {error:#}");
         return;
     }
+    // The servers in front open no more connections than the load has.
     for stream in listener.incoming().flatten() {
         thread::spawn(move || serve(&stream));
     }

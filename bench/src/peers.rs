@@ -35,6 +35,8 @@ pub(crate) struct Peer {
     pub(crate) replies_by: &'static str,
     /// What makes it forward.
     pub(crate) forwards_by: &'static str,
+    /// What makes it forward large bodies.
+    pub(crate) moves_by: &'static str,
     worker: Worker,
     command: fn(&Site) -> anyhow::Result<Line>,
 }
@@ -55,6 +57,8 @@ pub(crate) enum Duty {
     Reply,
     /// Passes it on to this origin.
     Forward(SocketAddr),
+    /// The same, tuned for large bodies.
+    Move(SocketAddr),
 }
 
 /// Where and as what a server is to run.
@@ -102,8 +106,12 @@ impl Peer {
     }
 
     /// What makes it do its duty.
-    pub(crate) fn does_by(&self, is_forwarded: bool) -> &'static str {
-        if is_forwarded { self.forwards_by } else { self.replies_by }
+    pub(crate) fn does_by(&self, duty: Duty) -> &'static str {
+        match duty {
+            Duty::Reply => self.replies_by,
+            Duty::Forward(_) => self.forwards_by,
+            Duty::Move(_) => self.moves_by,
+        }
     }
 }
 

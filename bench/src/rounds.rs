@@ -77,13 +77,13 @@ impl Bench {
 
     /// Runs the rounds of one case.
     pub(crate) fn compare(&self, case: &Case) -> anyhow::Result<Compared> {
-        let (_nginx, duty) = match (case.is_forwarded, case.traffic) {
+        let (_origin, duty) = match (case.is_forwarded, case.traffic) {
             (false, _) => (None, Duty::Reply),
-            (true, Traffic::Bodies(_)) => (None, Duty::Forward(origin::start(self.cores.load)?)),
+            (true, Traffic::Bodies(_)) => (None, Duty::Move(origin::start(self.cores.load)?)),
             (true, Traffic::Requests { .. }) => {
-                let nginx = self.origin()?;
-                let address = nginx.address;
-                (Some(nginx), Duty::Forward(address))
+                let origin = self.origin()?;
+                let duty = Duty::Forward(origin.address);
+                (Some(origin), duty)
             }
         };
         let serve = |peer: &&Peer| peer.serve(&self.site(peer, duty)?);
@@ -101,7 +101,7 @@ impl Bench {
                 rounds[index].push(self.round(case.traffic, &servers[index]).context(name)?);
             }
         }
-        Ok(compared(case, &rounds))
+        Ok(compared(case, duty, &rounds))
     }
 
     fn round(&self, traffic: Traffic, server: &Server) -> anyhow::Result<Round> {
@@ -110,7 +110,7 @@ impl Bench {
         let outcome = self.load(traffic, server, self.round)?;
         let cpu_ns = cpu::time_ns(worker)? - before_ns;
         anyhow::ensure!(server.worker()? == worker, "the worker was replaced during the round");
-        Ok(outcome.round(cpu_ns))
+        Ok(outcome.round(cpu_ns as f64))
     }
 
     fn load(
@@ -123,7 +123,11 @@ impl Bench {
         Ok(match traffic {
             Traffic::Requests { is_pipelined } => {
                 let load = Load::new(core, self.folder.path(), is_pipelined)?;
-                Outcome::Requests(load.run(address, duration)?)
+                let counted = load.run(address, duration)?;
+                match is_pipelined {
+                    true => Outcome::Batches(counted),
+                    false => Outcome::Requests(counted),
+                }
             }
             Traffic::Bodies(transfers) => Outcome::Bodies(transfers.run(core, address, duration)?),
         })
@@ -133,19 +137,25 @@ impl Bench {
 /// What a load came to.
 enum Outcome {
     Requests(Counted),
+    /// Requests that were sent several at a time.
+    Batches(Counted),
     Bodies(Moved),
 }
 
 impl Outcome {
-    fn round(&self, cpu_ns: u64) -> Round {
-        let cpu_ns = cpu_ns as f64;
+    fn round(self, cpu_ns: f64) -> Round {
         match self {
             Outcome::Requests(counted) => {
+                let mut round = Outcome::Batches(counted).round(cpu_ns);
+                round.insert(Metric::P50Us, counted.p50_us);
+                round.insert(Metric::P99Us, counted.p99_us);
+                round
+            }
+            // wrk times batches and corrects them by the rate of requests: that is no latency.
+            Outcome::Batches(counted) => {
                 let requests = counted.requests as f64;
                 Round::from([
                     (Metric::RequestsPerS, requests * 1e6 / counted.duration_us as f64),
-                    (Metric::P50Us, counted.p50_us),
-                    (Metric::P99Us, counted.p99_us),
                     (Metric::CpuUsPerRequest, cpu_ns / 1e3 / requests),
                 ])
             }
@@ -160,11 +170,11 @@ impl Outcome {
     }
 }
 
-fn compared(case: &Case, rounds: &[Vec<Round>]) -> Compared {
+fn compared(case: &Case, duty: Duty, rounds: &[Vec<Round>]) -> Compared {
     let kiln = &rounds[0];
     let peers = case.peers.iter().zip(rounds).map(|(peer, rounds)| Figures {
         peer: peer.name,
-        what: peer.does_by(case.is_forwarded),
+        what: peer.does_by(duty),
         figures: spreads(rounds),
         kiln_over_it: ratios(kiln, rounds),
     });

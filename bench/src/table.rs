@@ -1,5 +1,6 @@
 //! The report as tables.
 
+use std::collections::BTreeSet;
 use std::fmt::Write;
 
 use comfy_table::presets::NOTHING;
@@ -78,7 +79,8 @@ fn means(case: &Compared) -> String {
 }
 
 fn compared(cases: &[Compared]) -> Table {
-    let metrics: Vec<Metric> = cases[0].peers[0].figures.keys().copied().collect();
+    let figures = cases.iter().map(|case| &case.peers[0].figures);
+    let metrics: BTreeSet<Metric> = figures.flat_map(|figures| figures.keys().copied()).collect();
     let mut table = plain();
     let mut head = vec![Cell::new("")];
     head.extend(metrics.iter().map(|metric| right(metric.head()).add_attribute(Attribute::Bold)));
@@ -87,18 +89,20 @@ fn compared(cases: &[Compared]) -> Table {
     for case in cases {
         table.add_row([Cell::new(case.name).add_attribute(Attribute::Bold)]);
         for peer in &case.peers {
-            table.add_row(row_of(case, peer));
+            table.add_row(row_of(&metrics, case, peer));
         }
         table.add_row([""]);
     }
     table
 }
 
-fn row_of(case: &Compared, peer: &Figures) -> Vec<Cell> {
+fn row_of(metrics: &BTreeSet<Metric>, case: &Compared, peer: &Figures) -> Vec<Cell> {
     let mut row = vec![Cell::new(format!("  {}", peer.peer))];
-    for (metric, spread) in &peer.figures {
-        let cell = right(shown(scaled(*metric, *spread), metric.decimals()));
-        row.push(if *metric == case.decisive { cell.add_attribute(Attribute::Bold) } else { cell });
+    for &metric in metrics {
+        let figure = peer.figures.get(&metric);
+        let text = figure.map(|spread| shown(scaled(metric, *spread), metric.decimals()));
+        let cell = right(text.unwrap_or_default());
+        row.push(if metric == case.decisive { cell.add_attribute(Attribute::Bold) } else { cell });
     }
     if peer.peer != case.peers[0].peer {
         let ratio = peer.kiln_over_it[&case.decisive];

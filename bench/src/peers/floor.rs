@@ -12,6 +12,7 @@ pub(crate) const FLOOR: Peer = Peer {
     name: "floor",
     replies_by: "nothing",
     forwards_by: "a relay in C that only reads and writes",
+    moves_by: "a relay in C that only reads and writes",
     worker: Worker::Itself,
     command,
 };
@@ -19,7 +20,9 @@ pub(crate) const FLOOR: Peer = Peer {
 const SOURCE: &str = include_str!("../../floor/relay.c");
 
 fn command(site: &Site) -> anyhow::Result<Line> {
-    let Duty::Forward(origin) = site.duty else { bail!("the floor only forwards") };
+    let (Duty::Forward(origin) | Duty::Move(origin)) = site.duty else {
+        bail!("the floor only forwards")
+    };
     let program = site.folder.join("relay");
     let mut compiler = Command::new("cc")
         .args(["-std=gnu11", "-O2", "-x", "c", "-", "-o"])

@@ -1,4 +1,6 @@
-//! HAProxy with the defaults of its version, connections kept and reused on both sides.
+//! HAProxy with the defaults of its version, connections kept and reused on both sides; but for large
+//! bodies with buffers of 64 KB, which move half as much again for the same CPU time as its 16 KB;
+//! 128 KB move less. Splicing (`option splice-auto`) was no better with either.
 
 use std::path::Path;
 
@@ -10,6 +12,7 @@ pub(crate) const HAPROXY: Peer = Peer {
     name: "haproxy",
     replies_by: "http-request return",
     forwards_by: "http-reuse always",
+    moves_by: "tune.bufsize 65536",
     worker: Worker::Itself,
     command,
 };
@@ -22,6 +25,10 @@ fn command(site: &Site) -> anyhow::Result<Line> {
 
 fn configuration(site: &Site) -> String {
     let Site { address, workers, .. } = site;
+    let buffers = match site.duty {
+        Duty::Move(_) => "    tune.bufsize 65536\n",
+        Duty::Reply | Duty::Forward(_) => "",
+    };
     let duty = match site.duty {
         Duty::Reply => {
             let body = BODY.escape_default();
@@ -29,7 +36,7 @@ fn configuration(site: &Site) -> String {
                 "    http-request return status 200 content-type text/plain string \"{body}\"\n"
             )
         }
-        Duty::Forward(origin) => format!(
+        Duty::Forward(origin) | Duty::Move(origin) => format!(
             "    default_backend origin
 
 backend origin
@@ -41,7 +48,7 @@ backend origin
     format!(
         "global
     nbthread {workers}
-
+{buffers}
 defaults
     mode http
     timeout connect 5s

@@ -10,6 +10,7 @@ pub(crate) const KILN: Peer = Peer {
     name: "kiln",
     replies_by: "a script that replies",
     forwards_by: "a script that forwards",
+    moves_by: "a script that forwards",
     worker: Worker::OnlyChild,
     command,
 };
@@ -22,7 +23,7 @@ pub(crate) fn control(folder: &Path) -> PathBuf {
 fn command(site: &Site) -> anyhow::Result<Line> {
     let (action, upstream) = match site.duty {
         Duty::Reply => (format!("kiln::reply(200, \"{}\")", BODY.escape_default()), None),
-        Duty::Forward(origin) => {
+        Duty::Forward(origin) | Duty::Move(origin) => {
             ("kiln::forward(\"origin\")".to_owned(), Some(format!("origin={origin}")))
         }
     };

@@ -1,5 +1,9 @@
 //! nginx as its documentation advises: connections kept on both sides, no access log, bodies passed
-//! on as they come.
+//! on as they come and never through a file.
+//!
+//! For large bodies its buffers are such that larger ones were no better; they move twice as much for
+//! the same CPU time as those of 4 and 16 KB that it has without being told. `proxy_buffering off`
+//! reads and writes by turns through one buffer: no better, and far worse with a small one.
 
 use std::path::Path;
 
@@ -11,6 +15,7 @@ pub(crate) const NGINX: Peer = Peer {
     name: "nginx",
     replies_by: "return 200",
     forwards_by: "proxy_pass, keepalive 64",
+    moves_by: "proxy_buffers 8 64k, client_body_buffer_size 256k",
     worker: Worker::OnlyChild,
     command,
 };
@@ -27,12 +32,16 @@ fn command(site: &Site) -> anyhow::Result<Line> {
 fn configuration(site: &Site) -> String {
     let Site { address, workers, .. } = site;
     let folder = site.folder.display();
+    let buffers = match site.duty {
+        Duty::Move(_) => BUFFERS,
+        Duty::Reply | Duty::Forward(_) => "",
+    };
     let (upstream, location) = match site.duty {
         Duty::Reply => {
             let body = BODY.escape_default();
             (String::new(), format!("default_type text/plain; return 200 \"{body}\";"))
         }
-        Duty::Forward(origin) => (
+        Duty::Forward(origin) | Duty::Move(origin) => (
             format!(
                 "upstream origin {{
         server {origin};
@@ -56,6 +65,7 @@ http {{
     fastcgi_temp_path {folder}/fastcgi;
     uwsgi_temp_path {folder}/uwsgi;
     scgi_temp_path {folder}/scgi;
+    {buffers}
     {upstream}
     server {{
         listen {address} backlog=1024;
@@ -73,4 +83,12 @@ const FORWARD: &str = "
             proxy_set_header Connection \"\";
             proxy_request_buffering off;
             client_max_body_size 0;
+            proxy_max_temp_file_size 0;
+";
+
+const BUFFERS: &str = "
+    proxy_buffer_size 64k;
+    proxy_buffers 8 64k;
+    proxy_busy_buffers_size 128k;
+    client_body_buffer_size 256k;
 ";
