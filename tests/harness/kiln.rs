@@ -131,6 +131,21 @@ impl Builder {
         kiln
     }
 
+    /// Starts one for many tests, which may stand in a static and so is never dropped: it ends, and its
+    /// folder with it, when this process does, however that comes about.
+    #[track_caller]
+    pub fn start_shared(self) -> Kiln {
+        let mut kiln = self.spawn();
+        let mut leash = Command::new("sh");
+        // It waits for the end of its input, which is when nobody holds the other end any more.
+        leash.args(["-c", "read -r _; kill -TERM \"$1\"; sleep 1; rm -rf -- \"$2\"", "sh"]);
+        leash.arg(kiln.pid().to_string()).arg(kiln.folder());
+        leash.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::null());
+        kiln.leash = Some(leash.spawn().expect("there is a shell"));
+        kiln.until_serving();
+        kiln
+    }
+
     /// Starts it and waits for nothing.
     #[track_caller]
     pub fn spawn(self) -> Kiln {
@@ -139,7 +154,15 @@ impl Builder {
         command.stdout(create(&self.folder().join("stdout"))).stderr(create(&log));
         let master = command.spawn().unwrap_or_else(|error| panic!("{command:?}: {error}"));
         let mark = self.mark();
-        Kiln { master, mark, log, ended: None, script: self.script, folder: self.folder }
+        Kiln {
+            master,
+            mark,
+            log,
+            ended: None,
+            leash: None,
+            script: self.script,
+            folder: self.folder,
+        }
     }
 
     /// Runs it in the expectation that it does not start.
@@ -256,6 +279,8 @@ pub struct Kiln {
     mark: String,
     log: PathBuf,
     ended: Option<ExitStatus>,
+    /// Ends it with this process; only a shared one has it.
+    leash: Option<Child>,
     script: Option<PathBuf>,
     folder: TempDir,
 }

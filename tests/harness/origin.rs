@@ -86,11 +86,21 @@ pub struct Origin {
 impl Origin {
     /// One that does this with each connection; the number is the connection's, from 0.
     pub fn raw(converse: impl Fn(TcpStream, usize) + Send + Sync + 'static) -> Self {
-        Self::accepting(move |stream, number, _| converse(stream, number))
+        Self::raw_at(a_port(), converse)
     }
 
-    fn accepting(converse: impl Fn(TcpStream, usize, &Shared) + Send + Sync + 'static) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+    /// The same on a port that was bound before.
+    pub fn raw_at(
+        listener: TcpListener,
+        converse: impl Fn(TcpStream, usize) + Send + Sync + 'static,
+    ) -> Self {
+        Self::accepting(listener, move |stream, number, _| converse(stream, number))
+    }
+
+    fn accepting(
+        listener: TcpListener,
+        converse: impl Fn(TcpStream, usize, &Shared) + Send + Sync + 'static,
+    ) -> Self {
         let address = listener.local_addr().expect("it is bound");
         let shared = Arc::new(Shared::default());
         let origin = Origin { address, shared: shared.clone() };
@@ -113,7 +123,15 @@ impl Origin {
     pub fn answering(
         answer: impl Fn(&Received, &mut TcpStream) -> io::Result<bool> + Send + Sync + 'static,
     ) -> Self {
-        Self::answering_through(move |request, stream, _| answer(request, stream))
+        Self::answering_at(a_port(), answer)
+    }
+
+    /// The same on a port that was bound before.
+    pub fn answering_at(
+        listener: TcpListener,
+        answer: impl Fn(&Received, &mut TcpStream) -> io::Result<bool> + Send + Sync + 'static,
+    ) -> Self {
+        Self::answering_through(listener, move |request, stream, _| answer(request, stream))
     }
 
     /// One that answers each request with these bytes, as they are.
@@ -138,7 +156,7 @@ impl Origin {
 
     /// One that reads requests and answers none before [`Origin::release`]; then 200 and `held\n`.
     pub fn holding() -> Self {
-        Self::answering_through(|_, stream, gate| {
+        Self::answering_through(a_port(), |_, stream, gate| {
             gate.pass();
             stream.write_all(&ok(b"held\n")).map(|()| true)
         })
@@ -150,9 +168,10 @@ impl Origin {
     }
 
     fn answering_through(
+        listener: TcpListener,
         answer: impl Fn(&Received, &mut TcpStream, &Gate) -> io::Result<bool> + Send + Sync + 'static,
     ) -> Self {
-        Self::accepting(move |stream, number, shared| {
+        Self::accepting(listener, move |stream, number, shared| {
             // A peer that goes away is its own affair.
             let _ = converse(stream, number, shared, &answer);
         })
@@ -214,6 +233,10 @@ impl Drop for Origin {
     }
 }
 
+fn a_port() -> TcpListener {
+    TcpListener::bind("127.0.0.1:0").expect("a port")
+}
+
 /// A counted 200.
 fn ok(content: &[u8]) -> Vec<u8> {
     let head = format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n", content.len());
@@ -243,15 +266,16 @@ fn converse(
 }
 
 fn read_head(input: &mut impl BufRead) -> io::Result<Option<String>> {
-    let mut head = String::new();
+    let mut head = Vec::new();
     loop {
         let before = head.len();
-        if input.read_line(&mut head)? == 0 {
+        if input.read_until(b'\n', &mut head)? == 0 {
             return Ok(None);
         }
-        if &head[before..] == "\r\n" {
+        if &head[before..] == b"\r\n" {
             head.truncate(before.saturating_sub(2));
-            return Ok(Some(head));
+            // A value may be bytes that are no text.
+            return Ok(Some(String::from_utf8_lossy(&head).into_owned()));
         }
     }
 }
@@ -261,18 +285,27 @@ fn read_body(input: &mut impl BufRead, request: &Received) -> io::Result<Vec<u8>
     if request.field("transfer-encoding") != Some("chunked") {
         let length =
             request.field("content-length").map_or(0, |length| length.parse().unwrap_or(0));
-        input.take(length).read_to_end(&mut body)?;
+        read_exactly(input, length, &mut body)?;
         return Ok(body);
     }
     loop {
         let mut line = String::new();
         input.read_line(&mut line)?;
         let size = u64::from_str_radix(line.trim(), 16).map_err(io::Error::other)?;
-        input.take(size).read_to_end(&mut body)?;
+        read_exactly(input, size, &mut body)?;
         line.clear();
         input.read_line(&mut line)?;
+        if line != "\r\n" {
+            return Err(io::Error::other("a chunk that does not end with its data"));
+        }
         if size == 0 {
             return Ok(body);
         }
     }
+}
+
+/// Appends so many bytes: a request that breaks off has not arrived.
+fn read_exactly(input: &mut impl BufRead, count: u64, body: &mut Vec<u8>) -> io::Result<()> {
+    let read = input.take(count).read_to_end(body)?;
+    if read as u64 == count { Ok(()) } else { Err(io::ErrorKind::UnexpectedEof.into()) }
 }
