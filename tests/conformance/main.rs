@@ -6,6 +6,7 @@
 //! its own would cost each a second. `smuggling` asks real servers whether they agree with Kiln.
 
 mod connections;
+mod corpus;
 mod expectations;
 mod fields;
 mod framing;
@@ -15,4 +16,6 @@ mod origins;
 mod request_line;
 mod responses;
 mod site;
+mod smuggling;
+mod strict;
 mod targets;

@@ -4,23 +4,30 @@
 //! side by side. Nothing here sleeps for a guess: [`until`] waits for a condition, up to [`PATIENCE`].
 //! What a value started, dropping it ends, by pid and within bounds.
 
+mod apache;
 mod client;
 mod command;
+mod haproxy;
 mod kiln;
 mod load;
 mod nginx;
+mod node;
 mod origin;
 mod process;
+mod server;
 mod steps;
 
 use std::thread;
 use std::time::{Duration, Instant};
 
+pub use apache::Apache;
 pub use client::{Client, Response};
 pub use command::{Finished, kiln, kiln_command, run};
+pub use haproxy::Haproxy;
 pub use kiln::{Builder, Kiln, Refusal, Reloaded};
 pub use load::{Checked, Checker, Lost, Wrk, WrkReport};
 pub use nginx::Nginx;
+pub use node::Node;
 pub use origin::{Origin, Received};
 pub use process::{descriptors, is_alive, mappings, processes_marked, resident_kb, state};
 

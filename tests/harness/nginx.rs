@@ -23,7 +23,8 @@ pub struct Nginx {
 }
 
 impl Nginx {
-    /// Starts one that serves the files of [`Nginx::write`] and these:
+    /// Starts one that serves the files of [`Nginx::write`] and these; `X-Seen` of each answer is the
+    /// request line:
     ///
     /// | target          | answer                                                            |
     /// |-----------------|-------------------------------------------------------------------|
@@ -127,6 +128,7 @@ http {{
     server {{
         listen {address} backlog=4096;
         root .;
+        add_header X-Seen \"$request\" always;
         location = /echo {{ return 200 '{echo}\\n'; }}
         location = /upload {{ rewrite ^ /files/upload last; }}
         location /files/ {{ dav_methods PUT DELETE; }}

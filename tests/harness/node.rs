@@ -1,0 +1,53 @@
+//! A real Node.js as an origin that says what it saw.
+
+use std::net::SocketAddr;
+use std::process::Command;
+
+use crate::server::{Server, write};
+
+/// A Node.js that answers everything with a 200 whose field `X-Seen` is the request line.
+pub struct Node(Server);
+
+impl Node {
+    /// Starts one.
+    #[track_caller]
+    pub fn start() -> Self {
+        Node(Server::start("node", |address, folder| {
+            write(folder, "server.js", SERVER);
+            let mut command = Command::new("node");
+            command.arg("server.js").arg(address.port().to_string());
+            command
+        }))
+    }
+
+    /// Where it listens.
+    pub fn address(&self) -> SocketAddr {
+        self.0.address()
+    }
+
+    /// Request lines that it saw, `bad` where it could not read one.
+    pub fn requests(&self) -> Vec<String> {
+        self.0.access_log()
+    }
+}
+
+const SERVER: &str = r#"
+const fs = require('fs'), http = require('http');
+const log = line => fs.writeSync(1, line + '\n');
+const server = http.createServer((request, response) => {
+    const line = `${request.method} ${request.url} HTTP/${request.httpVersion}`;
+    log(line);
+    request.resume();
+    request.on('end', () => {
+        response.setHeader('X-Seen', Buffer.from(line).toString('latin1'));
+        response.end('ok');
+    });
+});
+server.on('clientError', (error, socket) => {
+    // A peer that goes away is no malformed request.
+    if (error.code !== 'ECONNRESET' && error.code !== 'HPE_INVALID_EOF_STATE') log('bad ' + error.code);
+    socket.destroy();
+});
+server.keepAliveTimeout = 60000;
+server.listen(process.argv[2], '127.0.0.1');
+"#;
