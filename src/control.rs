@@ -9,7 +9,8 @@ use anstyle::{AnsiColor, Style};
 use anyhow::bail;
 use heritage::CompileSteps;
 use master::control::{
-    ControlReply, ControlRequest, GenerationState, Status, WorkerActivity, call,
+    ControlReply, ControlRequest, GenerationState, NameStatus, OutStatus, Status, UpstreamsStatus,
+    WorkerActivity, call,
 };
 
 use crate::{cli, config};
@@ -139,6 +140,40 @@ fn print_status(status: &Status) {
             worker.restarts,
             duration(worker.uptime_s)
         );
+    }
+    print_upstreams(status);
+}
+
+/// What is known of servers beside the configuration, if anything is.
+fn print_upstreams(status: &Status) {
+    if let Some(broker) = &status.broker {
+        let (style, pid) = match broker.pid {
+            Some(pid) => (GOOD, pid.to_string()),
+            None => (BAD, "dead".to_owned()),
+        };
+        println!("\n{HEAD}broker{HEAD:#}  {style}{pid}{style:#}  restarts {}", broker.restarts);
+    }
+    let UpstreamsStatus { names, out } = &status.upstreams;
+    if !names.is_empty() {
+        println!("\n{HEAD}name                      addresses{HEAD:#}");
+    }
+    for NameStatus { name, addresses } in names {
+        let addresses: Vec<String> = addresses.iter().map(ToString::to_string).collect();
+        match addresses.is_empty() {
+            true => println!("{name:<24}  {BAD}does not resolve{BAD:#}"),
+            false => println!("{name:<24}  {}", addresses.join(" ")),
+        }
+    }
+    if !out.is_empty() {
+        println!("\n{HEAD}upstream          server                    gets no requests{HEAD:#}");
+    }
+    for OutStatus { upstream, server, is_down, ejected_ms } in out {
+        let reason = match (is_down, ejected_ms) {
+            (true, _) => "its health check fails".to_owned(),
+            (false, Some(left_ms)) => format!("ejected for {}", duration(left_ms.div_ceil(1000))),
+            (false, None) => String::new(),
+        };
+        println!("{upstream:<16}  {:<24}  {BAD}{reason}{BAD:#}", server.to_string());
     }
 }
 
