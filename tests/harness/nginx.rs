@@ -68,6 +68,20 @@ impl Nginx {
         answers.then_some(nginx)
     }
 
+    /// Kills its master and its worker at once, in whatever they are doing.
+    pub fn kill(mut self) {
+        let master = self.process.id();
+        let children = fs::read_to_string(format!("/proc/{master}/task/{master}/children"));
+        // The master first, so that it starts no other worker.
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+        for child in children.unwrap_or_default().split_whitespace() {
+            let child = child.parse().expect("a pid");
+            // It was there a moment ago, and nobody has waited for it.
+            let _ = kill(Pid::from_raw(child), Signal::SIGKILL);
+        }
+    }
+
     /// Where it listens.
     pub fn address(&self) -> SocketAddr {
         self.address
