@@ -67,12 +67,13 @@ impl EventLoop {
 
     /// Runs until the channel ends.
     pub(crate) fn run(mut self) -> io::Result<()> {
-        // What the broker before this one found out is there already, before anything is looked up.
         let mut events = Events::with_capacity(EVENTS_MAX);
+        // What the broker before this one found out is there already, before anything is looked up.
         if self.hear()?.is_break() {
             return Ok(());
         }
         loop {
+            self.take_answers();
             let now_ms = self.now_ms();
             self.begin_due(now_ms);
             self.end_late(now_ms);
@@ -88,7 +89,8 @@ impl EventLoop {
                             return Ok(());
                         }
                     }
-                    RESOLVER => self.take_answers(),
+                    // Its answers are taken each turn; this begins one.
+                    RESOLVER => {}
                     Token(number) => self.advance(number),
                 }
             }

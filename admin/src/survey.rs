@@ -114,8 +114,8 @@ impl Survey {
         let outcome = self.names.answered(name, answer, now_ms);
         match outcome.turn {
             Some(Turn::Fails(reason)) => {
-                let servers = self.names.addresses(name).len();
-                tracing::warn!(name, reason, servers, "a name does not resolve: its servers stay");
+                let addresses_kept = self.names.addresses(name).len();
+                tracing::warn!(name, reason, addresses_kept, "a name does not resolve");
             }
             Some(Turn::Works) => tracing::info!(name, "a name resolves again"),
             None => {}

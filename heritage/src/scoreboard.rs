@@ -6,7 +6,7 @@
 
 use std::io;
 use std::num::NonZeroUsize;
-use std::ops::Deref;
+use std::ops::{Deref, Range};
 use std::ptr::NonNull;
 use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 
@@ -82,7 +82,7 @@ impl WorkerPage {
 /// a scoreboard has nothing left to do.
 pub struct Scoreboard {
     pages: NonNull<WorkerPage>,
-    mapped: std::ops::Range<usize>,
+    mapped: Range<usize>,
 }
 
 // The mapping is raw memory: making it, narrowing it and reading through it have no safe wrapper.
@@ -119,14 +119,26 @@ impl Scoreboard {
         let page = NonNull::from(self.page(index));
         let others = [self.mapped.start..index, index + 1..self.mapped.end];
         self.mapped = index..index + 1;
-        for range in others.into_iter().filter(|range| !range.is_empty()) {
+        self.unmap(others)?;
+        Ok(OwnPage { page })
+    }
+
+    /// In a new child that counts nothing: unmaps every page.
+    pub fn keep_none(&mut self) -> io::Result<()> {
+        let all = std::mem::replace(&mut self.mapped, 0..0);
+        self.unmap([all])
+    }
+
+    /// Unmaps pages that `mapped` no longer names.
+    fn unmap<const N: usize>(&mut self, ranges: [Range<usize>; N]) -> io::Result<()> {
+        for range in ranges.into_iter().filter(|range| !range.is_empty()) {
             // SAFETY: the range lies in the mapping, `&mut self` proves that no reference into it is
-            // alive, and `mapped` no longer names it.
+            // alive, and the callers have seen to it that `mapped` no longer names it.
             unsafe {
                 munmap(self.pages.add(range.start).cast(), range.len() * size_of::<WorkerPage>())?;
             }
         }
-        Ok(OwnPage { page })
+        Ok(())
     }
 }
 
@@ -196,6 +208,19 @@ mod tests {
         });
         assert!(matches!(ended, WaitStatus::Signaled(_, Signal::SIGSEGV, _)), "{ended:?}");
         assert_eq!(scoreboard.page(8).state.load(Ordering::Relaxed), 0);
+    }
+
+    #[test]
+    #[allow(unsafe_code)]
+    fn a_child_that_counts_nothing_can_touch_no_page() {
+        let mut scoreboard = Scoreboard::create().unwrap();
+        let page = std::ptr::from_ref(scoreboard.page(0)).cast::<u8>().cast_mut();
+        let ended = in_child(|| {
+            scoreboard.keep_none().unwrap();
+            // SAFETY: not sound, and meant so, as above.
+            unsafe { page.write_volatile(1) }
+        });
+        assert!(matches!(ended, WaitStatus::Signaled(_, Signal::SIGSEGV, _)), "{ended:?}");
     }
 
     #[test]

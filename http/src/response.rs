@@ -172,17 +172,19 @@ impl ResponseHead {
         }
         let is_doubtful = framing.is_chunked
             && (framing.content_length.is_some() || self.version == Version::Http10);
-        // A body after these (RFC 9110, section 8.6; RFC 9112, section 6.1) would be read as the next
-        // response; and whether there is one, nobody but the origin knows.
-        let is_bodiless = self.is_informational() || self.status == 204;
+        // These end with their heads whatever fields say (RFC 9112, section 6.3, rule 1), and must not
+        // have such fields (RFC 9110, section 8.6; RFC 9112, section 6.1). Whether content follows all
+        // the same, nobody but the origin knows: nothing that comes after a 204 is read, and after an
+        // interim response something has to.
         let has_body =
             framing.is_chunked || framing.content_length.is_some_and(|length| length > 0);
-        if is_doubtful || (is_bodiless && has_body) {
+        if is_doubtful || (self.is_informational() && has_body) {
             return Err(ResponseError::Framing);
         }
         self.content_length = framing.content_length;
         self.is_chunked = framing.is_chunked;
-        self.is_persistent = connection.is_persistent(self.version);
+        let ends_for_sure = self.status != 204 || !has_body;
+        self.is_persistent = connection.is_persistent(self.version) && ends_for_sure;
         let names_protocols = matches!(self.status, 101 | 426)
             && connection.names_protocols(self.version, &self.fields, bytes);
         self.switches = names_protocols && self.status == 101;

@@ -20,7 +20,7 @@ use nix::unistd::Pid;
 use crate::backoff::{Backoff, Limits};
 use crate::control::BrokerStatus;
 use crate::fork::{Child, fork};
-use crate::staffing::how;
+use crate::staffing::{EXIT_SCOREBOARD, how};
 use crate::supervisor::{Phase, Supervisor};
 use crate::workers::Process;
 
@@ -99,10 +99,14 @@ impl Supervisor<'_> {
 
     fn fork_broker(&mut self, now: Instant) -> io::Result<()> {
         let (ours, theirs) = Channel::pair()?;
-        let told = self.servers.tell(&ours, None, 0, now);
-        let (roles, settings) = (&mut *self.roles, &self.broker.settings);
+        let told = self.servers.tell_unborn(&ours, now);
+        let (scoreboard, roles) = (&mut self.scoreboard, &mut *self.roles);
+        let settings = &self.broker.settings;
         let keep = [theirs.as_fd().as_raw_fd()];
-        let pid = fork(Child::Broker, &keep, move || roles.broker(settings, theirs))?;
+        let pid = fork(Child::Broker, &keep, move || match scoreboard.keep_none() {
+            Ok(()) => roles.broker(settings, theirs),
+            Err(_) => EXIT_SCOREBOARD,
+        })?;
         tracing::info!(pid = pid.as_raw(), "broker forked");
         let holds = BTreeMap::new();
         self.broker.process =
@@ -125,7 +129,7 @@ impl Supervisor<'_> {
         broker.fork_at = is_needed.then_some(now);
         broker.awaited_until = is_needed.then_some(now + NAMES_TIMEOUT);
         if !is_needed {
-            self.servers.forget_broker(now);
+            self.servers.forget_broker();
         }
     }
 
@@ -191,7 +195,7 @@ impl Supervisor<'_> {
 
     /// A worker or the broker knows something of a server that others should know.
     pub(crate) fn learn(&mut self, news: ServerNews, from: Pid, now: Instant) {
-        if let Err(reason) = self.servers.learn(news, Some(from), now) {
+        if let Err(reason) = self.servers.learn(news, from, now) {
             tracing::warn!(pid = from.as_raw(), %reason, "news of a server are not taken");
         }
     }
@@ -210,8 +214,7 @@ impl Supervisor<'_> {
         let workers = self.workers.values_mut().filter_map(|worker| worker.process.as_mut());
         for process in workers.chain(self.broker.process.as_mut()).filter(|one| one.connected) {
             if process.told < latest {
-                let pid = Some(process.pid);
-                process.told = self.servers.tell(&process.channel, pid, process.told, now);
+                self.servers.tell(process, now);
                 is_over = false;
             }
             told_by_all = told_by_all.min(process.told);

@@ -19,6 +19,7 @@ use heritage::{ADDRESSES_MAX, Channel, MESSAGE_MAX, NAMES_MAX, Order, ServerNews
 use nix::unistd::Pid;
 
 use crate::control::{NameStatus, OutStatus};
+use crate::workers::Process;
 
 /// Addresses of all names together: `kiln status` shows them in a reply of some MiB.
 const ADDRESSES_IN_ALL_MAX: usize = 16 * NAMES_MAX;
@@ -26,6 +27,9 @@ const ADDRESSES_IN_ALL_MAX: usize = 16 * NAMES_MAX;
 /// Servers that are down or ejected: several for each name that there may be. Where more fail than
 /// that, it is not the servers that fail.
 const OUT_MAX: usize = 4 * NAMES_MAX;
+
+/// Bytes of a name, or of an upstream's: a name of DNS has 253 at most.
+const NAME_BYTES_MAX: usize = 512;
 
 /// Bytes of news in one message: what is left beside the name of the order and its brackets.
 const NEWS_BYTES_MAX: usize = MESSAGE_MAX - 64;
@@ -89,12 +93,7 @@ impl Servers {
     }
 
     /// Takes in what a child says.
-    pub(crate) fn learn(
-        &mut self,
-        news: ServerNews,
-        from: Option<Pid>,
-        now: Instant,
-    ) -> Result<(), Unfit> {
+    pub(crate) fn learn(&mut self, news: ServerNews, from: Pid, now: Instant) -> Result<(), Unfit> {
         let subject = subject(&news)?;
         if !self.has_room_for(&subject, &news) {
             self.settle(0, now);
@@ -111,19 +110,24 @@ impl Servers {
             && until.is_none()
             && known.news == news
         {
-            known.from = from;
+            known.from = Some(from);
             return Ok(());
         }
+        self.change(subject, Known { news, from: Some(from), until, revision: 0 });
+        Ok(())
+    }
+
+    /// Puts this in the place of what was known.
+    fn change(&mut self, subject: Subject, mut known: Known) {
         self.forget(&subject);
         self.revision += 1;
-        let revision = self.revision;
-        if let ServerNews::Resolved { addresses, .. } = &news {
+        known.revision = self.revision;
+        if let ServerNews::Resolved { addresses, .. } = &known.news {
             self.names += 1;
             self.addresses += addresses.len();
         }
-        self.changes.insert(revision, subject.clone());
-        self.known.insert(subject, Known { news, from, until, revision });
-        Ok(())
+        self.changes.insert(known.revision, subject.clone());
+        self.known.insert(subject, known);
     }
 
     /// The broker has reported all the names that it has: others are not configured any more.
@@ -134,11 +138,11 @@ impl Servers {
     }
 
     /// Nobody resolves or checks any more: every server counts as well again.
-    pub(crate) fn forget_broker(&mut self, now: Instant) {
+    pub(crate) fn forget_broker(&mut self) {
         for subject in self.forget_all(|subject, _| !matches!(subject, Subject::Ejection(..))) {
-            let Subject::Health(upstream, server) = subject else { continue };
+            let Subject::Health(upstream, server) = subject.clone() else { continue };
             let news = ServerNews::Checked { upstream, server, is_well: true };
-            self.learn(news, None, now).expect("there was room for its opposite");
+            self.change(subject, Known { news, from: None, until: None, revision: 0 });
         }
     }
 
@@ -152,38 +156,52 @@ impl Servers {
         });
     }
 
-    /// Tells a child what it was not told yet, as much as there is room for in its channel; answers
-    /// up to where it knows all. What it said itself it is not told.
-    pub(crate) fn tell(
+    /// Tells a child what it was not told yet, as much as there is room for in its channel. What it
+    /// said itself it is not told.
+    pub(crate) fn tell(&self, process: &mut Process, now: Instant) {
+        let from_it = |known: &Known| known.from == Some(process.pid);
+        process.told = self.send(&process.channel, process.told, from_it, now);
+    }
+
+    /// Tells everything to a child that is not forked yet; answers up to which change there was room.
+    pub(crate) fn tell_unborn(&self, channel: &Channel, now: Instant) -> u64 {
+        self.send(channel, 0, |_| false, now)
+    }
+
+    fn send(
         &self,
         channel: &Channel,
-        child: Option<Pid>,
         mut told: u64,
+        is_skipped: impl Fn(&Known) -> bool,
         now: Instant,
     ) -> u64 {
         while told < self.revision && channel.has_room() {
-            let (news, upto) = self.next_message(child, told, now);
+            let (news, upto) = self.next_message(told, &is_skipped, now);
             told = upto;
             if news.is_empty() {
                 continue;
             }
             match channel.send(&Order::News(news), &[]) {
                 Ok(()) => {}
-                // It is dead, and will be reaped.
+                // The child is dead, and will be reaped.
                 Err(error) if error.kind() == io::ErrorKind::BrokenPipe => return self.revision,
-                Err(error) => tracing::error!(?child, %error, "cannot tell news of servers"),
+                Err(error) => tracing::error!(%error, "cannot tell news of servers"),
             }
         }
         told
     }
 
     /// What fits the next message, and up to which change it goes.
-    fn next_message(&self, child: Option<Pid>, told: u64, now: Instant) -> (Vec<ServerNews>, u64) {
+    fn next_message(
+        &self,
+        told: u64,
+        is_skipped: &impl Fn(&Known) -> bool,
+        now: Instant,
+    ) -> (Vec<ServerNews>, u64) {
         let (mut message, mut bytes, mut upto) = (Vec::new(), 0, told);
         for (revision, subject) in self.changes.range(told + 1..) {
             let known = self.known.get(subject).expect("each change is of something known");
-            let is_own = child.is_some() && known.from == child;
-            if let Some(news) = known.as_of(now).filter(|_| !is_own) {
+            if let Some(news) = known.as_of(now).filter(|_| !is_skipped(known)) {
                 bytes += length(&news) + 1;
                 if bytes > NEWS_BYTES_MAX {
                     return (message, upto);
@@ -290,8 +308,10 @@ fn subject(news: &ServerNews) -> Result<Subject, Unfit> {
         ServerNews::Checked { upstream, server, .. } => Subject::Health(upstream, server),
         ServerNews::Ejected { upstream, server, .. } => Subject::Ejection(upstream, server),
     };
-    // Also what fits a report may not fit an order: it is sent on, and must always be.
-    if length(news) < NEWS_BYTES_MAX { Ok(subject) } else { Err(Unfit::Oversized) }
+    let (Subject::Name(name) | Subject::Health(name, _) | Subject::Ejection(name, _)) = &subject;
+    // What fits a report may still not fit an order with others: it is sent on, and must always be.
+    let is_fit = name.len() <= NAME_BYTES_MAX && length(news) < NEWS_BYTES_MAX;
+    if is_fit { Ok(subject) } else { Err(Unfit::Oversized) }
 }
 
 /// Bytes that news take in a message.
@@ -307,6 +327,7 @@ mod tests {
 
     const BROKER: Pid = Pid::from_raw(10);
     const WORKER: Pid = Pid::from_raw(11);
+    const OTHER: Pid = Pid::from_raw(12);
 
     fn server(port: u16) -> SocketAddr {
         SocketAddr::from(([10, 0, 0, 1], port))
@@ -327,22 +348,22 @@ mod tests {
 
     /// A child that reads whatever it is told.
     struct Listening {
-        ours: Channel,
+        process: Process,
         theirs: Channel,
-        pid: Option<Pid>,
-        told: u64,
     }
 
     impl Listening {
-        fn new(pid: Option<Pid>) -> Self {
-            let (ours, theirs) = Channel::pair().unwrap();
-            Listening { ours, theirs, pid, told: 0 }
+        fn new(pid: Pid) -> Self {
+            let (channel, theirs) = Channel::pair().unwrap();
+            let (forked, holds) = (Instant::now(), BTreeMap::new());
+            let process = Process { pid, channel, connected: true, forked, holds, told: 0 };
+            Listening { process, theirs }
         }
 
         fn check(&mut self, servers: &Servers, now: Instant, expect: &[ServerNews]) {
             let mut heard = Vec::new();
-            while self.told < servers.revision() {
-                self.told = servers.tell(&self.ours, self.pid, self.told, now);
+            while self.process.told < servers.revision() {
+                servers.tell(&mut self.process, now);
                 while let Received::Message(Order::News(news), _) = self.theirs.receive().unwrap() {
                     heard.extend(news);
                 }
@@ -354,39 +375,39 @@ mod tests {
     #[test]
     fn a_child_hears_what_is_new_and_a_new_child_the_latest_of_everything() {
         let (mut servers, now) = (Servers::default(), Instant::now());
-        let mut worker = Listening::new(Some(WORKER));
+        let mut worker = Listening::new(WORKER);
         for news in [resolved("a:80", &[1]), checked(1, false)] {
-            servers.learn(news, Some(BROKER), now).unwrap();
+            servers.learn(news, BROKER, now).unwrap();
         }
         worker.check(&servers, now, &[resolved("a:80", &[1]), checked(1, false)]);
-        servers.learn(resolved("a:80", &[1, 2]), Some(BROKER), now).unwrap();
+        servers.learn(resolved("a:80", &[1, 2]), BROKER, now).unwrap();
         worker.check(&servers, now, &[resolved("a:80", &[1, 2])]);
         worker.check(&servers, now, &[]);
         let both = [checked(1, false), resolved("a:80", &[1, 2])];
-        Listening::new(None).check(&servers, now, &both);
+        Listening::new(OTHER).check(&servers, now, &both);
     }
 
     #[test]
     fn nobody_is_told_what_it_said_itself_or_what_is_known_already() {
         let (mut servers, now) = (Servers::default(), Instant::now());
-        let (mut teller, mut other) = (Listening::new(Some(WORKER)), Listening::new(None));
-        servers.learn(ejected(1, 500), Some(WORKER), now).unwrap();
-        servers.learn(checked(1, false), Some(BROKER), now).unwrap();
+        let (mut teller, mut other) = (Listening::new(WORKER), Listening::new(OTHER));
+        servers.learn(ejected(1, 500), WORKER, now).unwrap();
+        servers.learn(checked(1, false), BROKER, now).unwrap();
         teller.check(&servers, now, &[checked(1, false)]);
         other.check(&servers, now, &[ejected(1, 500), checked(1, false)]);
-        servers.learn(checked(1, false), Some(Pid::from_raw(12)), now).unwrap();
+        servers.learn(checked(1, false), OTHER, now).unwrap();
         other.check(&servers, now, &[]);
     }
 
     #[test]
     fn an_ejection_gets_shorter_and_is_over() {
         let (mut servers, now) = (Servers::default(), Instant::now());
-        servers.learn(ejected(1, 500), Some(WORKER), now).unwrap();
+        servers.learn(ejected(1, 500), WORKER, now).unwrap();
         let later = now + Duration::from_millis(200);
-        Listening::new(None).check(&servers, later, &[ejected(1, 300)]);
+        Listening::new(OTHER).check(&servers, later, &[ejected(1, 300)]);
         assert_eq!(servers.out(later).next().and_then(|out| out.ejected_ms), Some(300));
         let over = now + Duration::from_millis(501);
-        Listening::new(None).check(&servers, over, &[]);
+        Listening::new(OTHER).check(&servers, over, &[]);
         assert_eq!(servers.out(over).count(), 0);
         servers.settle(0, over);
         assert!(servers.known.is_empty() && servers.changes.is_empty());
@@ -395,13 +416,13 @@ mod tests {
     #[test]
     fn that_a_server_is_well_is_forgotten_when_everybody_knows() {
         let (mut servers, now) = (Servers::default(), Instant::now());
-        let mut worker = Listening::new(None);
+        let mut worker = Listening::new(OTHER);
         for is_well in [false, true] {
-            servers.learn(checked(1, is_well), Some(BROKER), now).unwrap();
+            servers.learn(checked(1, is_well), BROKER, now).unwrap();
         }
-        servers.settle(worker.told, now);
+        servers.settle(worker.process.told, now);
         worker.check(&servers, now, &[checked(1, true)]);
-        servers.settle(worker.told, now);
+        servers.settle(worker.process.told, now);
         assert!(servers.known.is_empty());
     }
 
@@ -409,15 +430,15 @@ mod tests {
     fn what_only_a_broker_before_this_one_said_is_forgotten() {
         let (mut servers, now) = (Servers::default(), Instant::now());
         for name in ["a:80", "b:80"] {
-            servers.learn(resolved(name, &[1]), Some(BROKER), now).unwrap();
+            servers.learn(resolved(name, &[1]), BROKER, now).unwrap();
         }
-        let second = Pid::from_raw(12);
-        servers.learn(resolved("b:80", &[1]), Some(second), now).unwrap();
+        let second = OTHER;
+        servers.learn(resolved("b:80", &[1]), second, now).unwrap();
         servers.keep_names_of(second);
-        Listening::new(None).check(&servers, now, &[resolved("b:80", &[1])]);
-        servers.learn(checked(1, false), Some(second), now).unwrap();
-        servers.forget_broker(now);
-        Listening::new(None).check(&servers, now, &[checked(1, true)]);
+        Listening::new(WORKER).check(&servers, now, &[resolved("b:80", &[1])]);
+        servers.learn(checked(1, false), second, now).unwrap();
+        servers.forget_broker();
+        Listening::new(WORKER).check(&servers, now, &[checked(1, true)]);
         assert_eq!((servers.names, servers.addresses), (0, 0));
     }
 
@@ -429,9 +450,9 @@ mod tests {
             .map(|number| resolved(&format!("name-{number}.internal:80"), &ports))
             .collect();
         for news in &all {
-            servers.learn(news.clone(), Some(BROKER), now).unwrap();
+            servers.learn(news.clone(), BROKER, now).unwrap();
         }
-        Listening::new(None).check(&servers, now, &all);
+        Listening::new(OTHER).check(&servers, now, &all);
         let refused = |news| servers.has_room_for(&subject(&news).unwrap(), &news);
         assert!(!refused(resolved("one-more:80", &[])));
         assert!(!refused(resolved("name-0.internal:80", &[1; 17])));
@@ -440,33 +461,33 @@ mod tests {
     #[test]
     fn a_child_that_does_not_read_holds_nobody_up_and_can_still_be_given_orders() {
         let (mut servers, now) = (Servers::default(), Instant::now());
-        let (ours, theirs) = Channel::pair().unwrap();
-        let mut told = 0;
+        let Listening { mut process, theirs } = Listening::new(WORKER);
         for port in 0..10_000 {
-            servers.learn(checked(port, false), Some(BROKER), now).unwrap();
-            told = servers.tell(&ours, None, told, now);
+            servers.learn(checked(port, false), BROKER, now).unwrap();
+            servers.tell(&mut process, now);
         }
-        assert!(told < servers.revision());
+        assert!(process.told < servers.revision());
         for _ in 0..50 {
-            ours.send(&Order::Drain, &[]).unwrap();
+            process.channel.send(&Order::Drain, &[]).unwrap();
         }
         drop(theirs);
-        assert_eq!(servers.tell(&ours, None, told, now), servers.revision());
+        servers.tell(&mut process, now);
+        assert_eq!(process.told, servers.revision());
     }
 
     #[test]
     fn news_without_measure_are_not_taken() {
         let (mut servers, now) = (Servers::default(), Instant::now());
         let mut check = |news, expect| {
-            assert_eq!(servers.learn(news, Some(WORKER), now), Err(expect));
+            assert_eq!(servers.learn(news, WORKER, now), Err(expect));
         };
         check(resolved("a:80", &[1; ADDRESSES_MAX + 1]), Unfit::Oversized);
-        check(resolved(&"x".repeat(NEWS_BYTES_MAX), &[]), Unfit::Oversized);
+        check(resolved(&"x".repeat(NAME_BYTES_MAX + 1), &[]), Unfit::Oversized);
         check(ejected(1, u64::MAX), Unfit::Endless);
         for port in 0..OUT_MAX as u16 {
-            servers.learn(ejected(port, 500), Some(WORKER), now).unwrap();
+            servers.learn(ejected(port, 500), WORKER, now).unwrap();
         }
-        let refused = servers.learn(ejected(u16::MAX, 500), Some(WORKER), now);
+        let refused = servers.learn(ejected(u16::MAX, 500), WORKER, now);
         assert_eq!(refused, Err(Unfit::Full));
     }
 }

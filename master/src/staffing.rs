@@ -24,8 +24,8 @@ use crate::listeners::SocketState;
 use crate::supervisor::{Phase, Supervisor};
 use crate::workers::{Activity, Holding, Process, Worker};
 
-/// Exit code of a worker that could not narrow its scoreboard: EX_OSERR of sysexits.h.
-const EXIT_SCOREBOARD: i32 = 71;
+/// Exit code of a child that could not narrow its scoreboard: EX_OSERR of sysexits.h.
+pub(crate) const EXIT_SCOREBOARD: i32 = 71;
 
 impl Supervisor<'_> {
     /// Makes the number of workers what is wanted, forks those that are missing, and lets those go
@@ -125,7 +125,7 @@ impl Supervisor<'_> {
         keep.extend([image.file.as_raw_fd(), theirs.as_fd().as_raw_fd()]);
         let holds = listeners.iter().map(|(id, _)| (*id, Holding::Held)).collect();
         // Before there is a process, so that it finds all this when it first looks.
-        let told = self.servers.tell(&ours, None, 0, now);
+        let told = self.servers.tell_unborn(&ours, now);
         let (scoreboard, roles) = (&mut self.scoreboard, &mut *self.roles);
         let fences = Child::Worker { drain_timeout: self.settings.drain_timeout };
         // What the child inherits was made here, where a failure can be reported; the parent's

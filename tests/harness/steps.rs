@@ -67,7 +67,7 @@ impl Stepped {
             steps.instructions += 1;
             assert!(steps.instructions < STEPS_MAX, "it never waits");
             // The instruction leaves the address behind it in rcx.
-            if after.rcx == after.rip && before.rip != after.rip {
+            if after.rcx == after.rip && self.is_at_system_call(&before) {
                 steps.system_calls += 1;
                 steps.waits += u64::from(WAITS.contains(&before.rax));
             }

@@ -14,6 +14,7 @@ mod refusals;
 mod reload;
 mod request;
 mod signals;
+mod upstreams;
 
 /// Passes everything on to the upstream `web`.
 const FORWARDING: &str = "#include <kiln.h>

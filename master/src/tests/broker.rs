@@ -144,6 +144,42 @@ fn a_broker_that_always_dies_is_forked_again_ever_less_often_and_hurts_nobody() 
 }
 
 #[test]
+fn a_broker_whose_settings_change_is_replaced_and_that_is_no_accident() {
+    let kiln = start("broker-replaced", FakeBroker::Obedient);
+    kiln.broker_says(&[Report::NamesResolved]);
+    let brokers = || -> Vec<i32> {
+        let brokers = fs::read_to_string(kiln.folder.join("brokers")).unwrap();
+        brokers.lines().map(|pid| pid.parse().unwrap()).collect()
+    };
+    kiln.wait_for_workers(2);
+    kiln.reload("fine");
+    assert_eq!(brokers().len(), 1, "its settings are the same");
+    kiln.configure("1 2");
+    kiln.reload("fine");
+    let status = kiln.status().broker.unwrap();
+    let [first, second] = brokers()[..] else { panic!("{:?}", brokers()) };
+    assert_eq!((status.pid, status.restarts), (Some(second), 0));
+    wait_until("the first is gone", || !is_alive(first));
+    // A reload that comes to nothing leaves the settings that serve to the broker.
+    kiln.configure("2 2");
+    kiln.expect_refused("does-not-compile", "do not compile");
+    wait_until("it works for what serves", || brokers().len() == 4);
+}
+
+/// The names of other settings are known before these settings serve.
+#[test]
+fn a_worker_is_told_of_servers_again_when_it_gets_other_settings() {
+    let kiln = start("told-again", FakeBroker::Obedient);
+    let news = [Report::News(down(1)), Report::NamesResolved];
+    kiln.broker_says(&news);
+    kiln.wait_for_workers(2);
+    assert_eq!(kiln.news_of(0), [down(1)]);
+    kiln.configure("1 2");
+    kiln.reload("fine");
+    wait_until("it was told", || kiln.news_of(0) == [down(1), down(1)]);
+}
+
+#[test]
 fn a_broker_that_talks_nonsense_is_replaced() {
     let kiln = start("nonsense", FakeBroker::Obedient);
     kiln.broker_says(&[Report::NamesResolved, Report::Retired { generation: 1 }]);

@@ -154,6 +154,9 @@ impl Roles for FakeRoles {
         if self.broker == FakeBroker::Dies {
             return 3;
         }
+        let pid = format!("{}\n", std::process::id());
+        let pids = File::options().create(true).append(true).open(self.folder.join("brokers"));
+        pids.unwrap().write_all(pid.as_bytes()).unwrap();
         let (mut said, mut heard) = (0, Vec::new());
         loop {
             match channel.receive::<Order>().unwrap() {
