@@ -10,6 +10,7 @@
 #include <errno.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
+#include <signal.h>
 #include <stdbool.h>
 #include <stdint.h>
 #include <stdlib.h>
@@ -107,6 +108,7 @@ static void fill(struct side *from) {
 
 int main(int count, char **arguments) {
     if (count != 3) return 2;
+    signal(SIGPIPE, SIG_IGN); // a write to who has gone fails, and that is enough
     struct sockaddr_in address = loopback(arguments[1]), origin = loopback(arguments[2]);
     int listener = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK, 0);
     setsockopt(listener, SOL_SOCKET, SO_REUSEADDR, &(int){1}, sizeof(int));

@@ -8,6 +8,7 @@ use comfy_table::{Attribute, Cell, CellAlignment, Color, Table};
 
 use crate::demands::Verdict;
 use crate::figures::{Metric, Spread};
+use crate::peers::FLOOR;
 use crate::report::Report;
 use crate::reuse::Reuse;
 use crate::rounds::{Compared, Figures};
@@ -36,17 +37,15 @@ pub(crate) fn render(report: &Report) -> String {
     // Cases that are measured alike share a table.
     for cases in report.cases.chunk_by(|one, other| one.decisive == other.decisive) {
         line(&format!("\n{}", heading(report, cases)));
-        for cases in cases.chunk_by(|one, other| means(one) == means(other)) {
-            let names: Vec<_> = cases.iter().map(|case| case.name).collect();
-            line(&format!("  {}: {}", names.join(", "), means(&cases[0])));
-        }
+        line(&means(cases).to_string());
         line("");
         line(&compared(cases).to_string());
     }
     if !report.reuse.is_empty() {
         line(
             "\nConnections opened to the origin, from a cold start: all of them, and for each 1000 \
-             requests\n",
+             requests.\nEach worker of Kiln and nginx has a pool of its own; HAProxy's threads share \
+             theirs.\n",
         );
         line(&reused(&report.reuse).to_string());
     }
@@ -73,9 +72,17 @@ fn heading(report: &Report, cases: &[Compared]) -> String {
 }
 
 /// What makes each peer do its part.
-fn means(case: &Compared) -> String {
-    let means = case.peers.iter().map(|peer| format!("{} with {}", peer.peer, peer.what));
-    means.collect::<Vec<_>>().join("; ")
+fn means(cases: &[Compared]) -> Table {
+    let of = |case: &Compared| case.peers.iter().map(|peer| peer.what).collect::<Vec<_>>();
+    let mut table = plain();
+    let peers = cases.iter().map(|case| &case.peers).max_by_key(|peers| peers.len());
+    let names = peers.into_iter().flatten().map(|peer| peer.peer);
+    table.set_header(std::iter::once("").chain(names));
+    for alike in cases.chunk_by(|one, other| of(one) == of(other)) {
+        let name = if alike.len() == 1 { alike[0].name } else { "each" };
+        table.add_row(std::iter::once(name).chain(of(&alike[0])));
+    }
+    table
 }
 
 fn compared(cases: &[Compared]) -> Table {
@@ -106,8 +113,12 @@ fn row_of(metrics: &BTreeSet<Metric>, case: &Compared, peer: &Figures) -> Vec<Ce
     }
     if peer.peer != case.peers[0].peer {
         let ratio = peer.kiln_over_it[&case.decisive];
-        let is_good = case.decisive.is_as_good(ratio.median, 1.0);
-        row.push(coloured(right(shown(ratio, 2)), is_good));
+        let cell = right(shown(ratio, 2));
+        // Nobody gets below the floor, so there is nothing to be red about.
+        row.push(match peer.peer == FLOOR.name {
+            true => cell,
+            false => coloured(cell, case.decisive.is_as_good(ratio.median, 1.0)),
+        });
     }
     row
 }

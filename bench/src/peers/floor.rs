@@ -11,8 +11,8 @@ use super::{Duty, Line, Peer, Site, Worker};
 pub(crate) const FLOOR: Peer = Peer {
     name: "floor",
     replies_by: "nothing",
-    forwards_by: "a relay in C that only reads and writes",
-    moves_by: "a relay in C that only reads and writes",
+    forwards_by: "read() and write()",
+    moves_by: "read() and write()",
     worker: Worker::Itself,
     command,
 };
@@ -36,4 +36,33 @@ fn command(site: &Site) -> anyhow::Result<Line> {
     ensure!(status.success(), "cc ended with {status}");
     let ports = [site.address.port(), origin.port()];
     Ok(Line::new(program, ports.map(|port| port.to_string())))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::bodies::{Direction, Transfers};
+    use crate::machine::Cores;
+    use crate::origin;
+
+    /// One body or more goes through the relay to the origin or back.
+    fn check(direction: Direction) {
+        let cores = Cores::choose().expect("two cores");
+        let folder = tempfile::tempdir().expect("a folder");
+        let duty = Duty::Move(origin::start(cores.load).expect("an origin"));
+        let site = Site::new("kiln".as_ref(), cores.server, folder.path().to_owned(), duty);
+        let floor = FLOOR.serve(&site.expect("a port")).expect("it answers as the origin does");
+        let transfers = Transfers { direction, body_bytes: 1_000_000, connections: 2 };
+        let moved = transfers.run(cores.load, floor.address, Duration::from_millis(20));
+        let bytes = moved.expect("every body arrives").bytes;
+        assert!(bytes >= 2_000_000 && bytes.is_multiple_of(1_000_000), "{bytes}");
+    }
+
+    #[test]
+    fn bodies_go_through_the_floor_down_and_up() {
+        check(Direction::Download);
+        check(Direction::Upload);
+    }
 }

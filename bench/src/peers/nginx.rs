@@ -15,7 +15,7 @@ pub(crate) const NGINX: Peer = Peer {
     name: "nginx",
     replies_by: "return 200",
     forwards_by: "proxy_pass, keepalive 64",
-    moves_by: "proxy_buffers 8 64k, client_body_buffer_size 256k",
+    moves_by: "proxy_buffers 8 64k",
     worker: Worker::OnlyChild,
     command,
 };
