@@ -43,7 +43,7 @@ pub(crate) struct Moved {
 }
 
 impl Transfers {
-    /// Moves bodies for so long. Anything but whole bodies and 200s fails the run.
+    /// Moves bodies for so long, and at least one a connection. Anything but whole bodies and 200s fails the run.
     pub(crate) fn run(
         self,
         core: usize,
@@ -72,13 +72,15 @@ impl Transfers {
         stream.set_write_timeout(Some(TIMEOUT))?;
         let mut reader = BufReader::with_capacity(PIECE_BYTES, &stream);
         let mut bytes = 0;
-        while Instant::now() < until {
+        loop {
             self.transfer(address, &mut reader, &mut &stream).with_context(|| {
                 format!("{:?} of {} bytes, after {bytes}", self.direction, self.body_bytes)
             })?;
             bytes += self.body_bytes;
+            if Instant::now() >= until {
+                return Ok(bytes);
+            }
         }
-        Ok(bytes)
     }
 
     fn transfer(
