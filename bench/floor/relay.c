@@ -1,4 +1,4 @@
-// The floor under every proxy: a relay that reads and writes, and knows no HTTP.
+// The floor under every proxy that copies: a relay that reads and writes, and knows no HTTP.
 //
 //     relay PORT ORIGIN_PORT
 //
@@ -6,6 +6,8 @@
 // bytes go both ways as they come. Nothing is parsed, pooled, counted or timed, so what it spends
 // is what the kernel takes for moving the bytes. Level-triggered epoll makes that one read and one
 // write for each piece; a piece that its receiver can't take waits, and nothing more is read.
+//
+// A proxy that splices large bodies from socket to socket goes below this floor, and should.
 #define _GNU_SOURCE
 #include <errno.h>
 #include <netinet/in.h>

@@ -45,7 +45,8 @@ use report::Report;
 /// nothing else should run on the two cores.
 ///
 /// The figure that counts is CPU time of the serving process: microseconds a request, or bytes for
-/// each second of it. `floor` is a relay in C that only reads and writes.
+/// each second of it. `floor` is a relay in C that only reads and writes: what copying costs without
+/// HTTP. A proxy that splices large bodies goes below it.
 #[derive(Parser)]
 #[command(name = "bench", after_help = EXAMPLES)]
 struct Options {

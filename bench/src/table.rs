@@ -114,7 +114,7 @@ fn row_of(metrics: &BTreeSet<Metric>, case: &Compared, peer: &Figures) -> Vec<Ce
     if peer.peer != case.peers[0].peer {
         let ratio = peer.kiln_over_it[&case.decisive];
         let cell = right(shown(ratio, 2));
-        // Nobody gets below the floor, so there is nothing to be red about.
+        // Who reads what it copies can't cost what copying alone does: no reason for red.
         row.push(match peer.peer == FLOOR.name {
             true => cell,
             false => coloured(cell, case.decisive.is_as_good(ratio.median, 1.0)),

@@ -7,7 +7,7 @@ use anyhow::{Context, bail, ensure};
 
 use super::{Duty, Line, Peer, Site, Worker};
 
-/// What moving the bytes costs at least. It can't reply, having nothing to say.
+/// What copying the bytes costs at least. It can't reply, having nothing to say.
 pub(crate) const FLOOR: Peer = Peer {
     name: "floor",
     replies_by: "nothing",

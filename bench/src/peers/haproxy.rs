@@ -1,6 +1,8 @@
-//! HAProxy with the defaults of its version, connections kept and reused on both sides; but for large
-//! bodies with buffers of 64 KB, which move half as much again for the same CPU time as its 16 KB;
-//! 128 KB move less. Splicing (`option splice-auto`) was no better with either.
+//! HAProxy with the defaults of its version, connections kept and reused on both sides.
+//!
+//! For large bodies it splices, always and through pipes of 1 MB, which moves two to three times as
+//! much for the same CPU time as its buffers do. `option splice-auto` would leave it to a heuristic
+//! that hardly ever splices here, and the kernel's pipes of 64 KB gain little.
 
 use std::path::Path;
 
@@ -12,7 +14,7 @@ pub(crate) const HAPROXY: Peer = Peer {
     name: "haproxy",
     replies_by: "http-request return",
     forwards_by: "http-reuse always",
-    moves_by: "tune.bufsize 65536",
+    moves_by: "splicing, 1 MB pipes",
     worker: Worker::Itself,
     command,
 };
@@ -25,9 +27,12 @@ fn command(site: &Site) -> anyhow::Result<Line> {
 
 fn configuration(site: &Site) -> String {
     let Site { address, workers, .. } = site;
-    let buffers = match site.duty {
-        Duty::Move(_) => "    tune.bufsize 65536\n",
-        Duty::Reply | Duty::Forward(_) => "",
+    let (pipes, splice) = match site.duty {
+        Duty::Move(_) => (
+            "    tune.pipesize 1048576\n",
+            "    option splice-request\n    option splice-response\n",
+        ),
+        Duty::Reply | Duty::Forward(_) => ("", ""),
     };
     let duty = match site.duty {
         Duty::Reply => {
@@ -48,13 +53,13 @@ backend origin
     format!(
         "global
     nbthread {workers}
-{buffers}
+{pipes}
 defaults
     mode http
     timeout connect 5s
     timeout client 60s
     timeout server 60s
-
+{splice}
 frontend bench
     bind {address} backlog 1024
 {duty}"
