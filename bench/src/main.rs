@@ -1,7 +1,7 @@
 //! `make bench`: Kiln beside nginx and HAProxy on this machine, in one run.
 //!
 //! Figures of one machine move by a fifth from hour to hour, so only ratios taken in one run count:
-//! the peers take turns in short rounds whose order rotates, on one core, while the load and the
+//! the peers take turns in short rounds whose order changes, on one core, while the load and the
 //! origin have the other. What is compared is the time that the server's worker spent on a CPU for
 //! each request or byte, as the scheduler counts it; rates and latencies stand beside it.
 //!

@@ -94,8 +94,7 @@ impl Bench {
         }
         let mut rounds = vec![Vec::new(); servers.len()];
         for number in 0..self.rounds as usize {
-            for turn in 0..servers.len() {
-                let index = (number + turn) % servers.len();
+            for index in turns(number, servers.len()) {
                 let name = case.peers[index].name;
                 eprintln!("{}: round {} of {}, {name}", case.name, number + 1, self.rounds);
                 rounds[index].push(self.round(case.traffic, &servers[index]).context(name)?);
@@ -132,6 +131,15 @@ impl Bench {
             Traffic::Bodies(transfers) => Outcome::Bodies(transfers.run(core, address, duration)?),
         })
     }
+}
+
+/// Whose turn it is in a round, one after the other. The first is another from round to round, and
+/// the direction too, so that a machine that slows down favours nobody.
+fn turns(round: usize, count: usize) -> impl Iterator<Item = usize> {
+    (0..count).map(move |turn| {
+        let step = if round.is_multiple_of(2) { turn } else { count - turn };
+        (round + step) % count
+    })
 }
 
 /// What a load came to.
@@ -187,5 +195,22 @@ fn compared(case: &Case, duty: Duty, rounds: &[Vec<Round>]) -> Compared {
         decisive: case.demand.metric,
         peers: peers.collect(),
         verdict: case.demand.judge(case.name, kiln, rounds_of),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(round: usize, expect: [usize; 4]) {
+        assert_eq!(turns(round, 4).collect::<Vec<_>>(), expect, "round {round}");
+    }
+
+    #[test]
+    fn the_first_and_the_direction_change_from_round_to_round() {
+        check(0, [0, 1, 2, 3]);
+        check(1, [1, 0, 3, 2]);
+        check(2, [2, 3, 0, 1]);
+        check(3, [3, 2, 1, 0]);
     }
 }
