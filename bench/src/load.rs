@@ -20,6 +20,9 @@ pub(crate) const BODY: &str = "hello world\n";
 /// Requests that are sent at once in the pipelined case.
 pub(crate) const PIPELINE_DEPTH: usize = 16;
 
+/// Silence after which a request has failed: a server that waits for its core is only slow.
+const TIMEOUT: Duration = Duration::from_secs(10);
+
 /// Printed at the end as one line, since wrk's own text rounds.
 const DONE: &str = r#"
 done = function(summary, latency, requests)
@@ -93,6 +96,8 @@ impl Load {
             &CONNECTIONS.to_string(),
             "--duration",
             &format!("{}s", duration.as_secs()),
+            "--timeout",
+            &format!("{}s", TIMEOUT.as_secs()),
             "--script",
             &self.script.to_string_lossy(),
             &format!("http://{address}/"),
@@ -142,7 +147,6 @@ pub(crate) fn ask(address: SocketAddr) -> anyhow::Result<()> {
 
 /// The body of a success, over a connection of its own.
 pub(crate) fn fetch(address: SocketAddr, path: &str) -> anyhow::Result<String> {
-    const TIMEOUT: Duration = Duration::from_secs(5);
     let mut stream = TcpStream::connect(address)?;
     stream.set_read_timeout(Some(TIMEOUT))?;
     stream.write_all(format!("GET {path} HTTP/1.1\r\nHost: {address}\r\n\r\n").as_bytes())?;

@@ -44,8 +44,7 @@ pub(crate) fn render(report: &Report) -> String {
     if !report.reuse.is_empty() {
         line(
             "\nConnections opened to the origin, from a cold start: all of them, and for each 1000 \
-             requests.\nEach worker of Kiln and nginx has a pool of its own; HAProxy's threads share \
-             theirs.\n",
+             requests.\nEach worker has a pool of its own; HAProxy's threads share theirs.\n",
         );
         line(&reused(&report.reuse).to_string());
     }
