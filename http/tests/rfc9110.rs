@@ -289,6 +289,9 @@ fn max_forwards_is_counted_down() {
     let (most, less) = (u64::MAX, "Max-Forwards: 18446744073709551614");
     check("TRACE", "18446744073709551615", most, less);
     check("TRACE", "99999999999999999999999", most, less);
+    let input = request("TRACE", "Max-Forwards: 10\r\n");
+    let lines = forwarded_lines(&input, STRANGER, &[Edit::Set(b"max-forwards", b"3")]);
+    assert_eq!(lines_of(lines, "max-forwards"), ["max-forwards: 3"], "a script says otherwise");
     assert_eq!(taken(&request("TRACE", "Max-Forwards: 0\r\n")).max_forwards, Some(0));
     assert_eq!(taken(&request("TRACE", "")).max_forwards, None);
 }

@@ -37,6 +37,8 @@ fn lone_line_feed_is_refused_with_400() {
     refused_with_400("GET / HTTP/1.1\nHost: h\r\n\r\n", RequestError::LineEnd);
     refused_with_400("GET / HTTP/1.1\r\nHost: h\n\r\n", RequestError::LineEnd);
     refused_with_400("GET / HTTP/1.1\r\nHost: h\r\n\n", RequestError::LineEnd);
+    let long = "x".repeat(LIMITS.line_bytes_max);
+    refused_with_400(&format!("GET / HTTP/1.1\n{long}"), RequestError::LineEnd);
     refused_response("HTTP/1.1 200 OK\nX: y\n\n", ResponseError::LineEnd);
 }
 
@@ -47,6 +49,7 @@ fn empty_lines_before_a_request_are_ignored_up_to_a_limit() {
         taken(&format!("{empty}{}", line("GET / HTTP/1.1")));
     }
     refused_with_400(&format!("{}GET", "\r\n".repeat(5)), RequestError::LineEnd);
+    refused_response("\r\n", ResponseError::StatusLine);
     refused_response("\r\nHTTP/1.1 200 OK\r\n\r\n", ResponseError::StatusLine);
 }
 

@@ -58,10 +58,23 @@ pub(crate) fn request_within(
 ) -> Result<Option<(usize, RequestHead)>, RequestError> {
     let mut head = RequestHead::default();
     let whole = head.parse(input, &mut Scan::default(), limits);
-    let (mut other, mut scan) = (RequestHead::default(), Scan::default());
+    // One head after another is parsed into the same place, and nothing is left of the one before.
+    let (mut other, mut scan) = (used_request(), Scan::default());
     let split = grown(input, |bytes| other.parse(bytes, &mut scan, limits));
     assert_eq!(whole, split, "{}", show(input));
+    if let Ok(Some(_)) = whole {
+        assert_eq!(format!("{head:?}"), format!("{other:?}"), "{}", show(input));
+    }
     Ok(whole?.map(|length| (length, head)))
+}
+
+/// A head that says all that one can say.
+fn used_request() -> RequestHead {
+    let message = b"OPTIONS http://used/a?b HTTP/1.0\r\nConnection: keep-alive, x\r\n\
+                    Max-Forwards: 7\r\nContent-Length: 9\r\n\r\n";
+    let mut head = RequestHead::default();
+    head.parse(message, &mut Scan::default(), &LIMITS).expect("a head of this file's own");
+    RequestHead { expects_continue: true, wants_upgrade: true, ..head }
 }
 
 /// A request's head that is taken; it ends where `input` has its first empty line.
@@ -87,10 +100,21 @@ pub(crate) fn refused(input: &str, expect: RequestError) {
 pub(crate) fn response(input: &[u8]) -> Result<Option<(usize, ResponseHead)>, ResponseError> {
     let mut head = ResponseHead::default();
     let whole = head.parse(input, &mut Scan::default(), &LIMITS);
-    let (mut other, mut scan) = (ResponseHead::default(), Scan::default());
+    let (mut other, mut scan) = (used_response(), Scan::default());
     let split = grown(input, |bytes| other.parse(bytes, &mut scan, &LIMITS));
     assert_eq!(whole, split, "{}", show(input));
+    if let Ok(Some(_)) = whole {
+        assert_eq!(format!("{head:?}"), format!("{other:?}"), "{}", show(input));
+    }
     Ok(whole?.map(|length| (length, head)))
+}
+
+/// A head that says all that one can say.
+fn used_response() -> ResponseHead {
+    let message = b"HTTP/1.0 304 Used\r\nConnection: x\r\nContent-Length: 9\r\n\r\n";
+    let mut head = ResponseHead::default();
+    head.parse(message, &mut Scan::default(), &LIMITS).expect("a head of this file's own");
+    ResponseHead { is_chunked: true, switches: true, requires_upgrade: true, ..head }
 }
 
 /// A response's head that is taken.
