@@ -150,6 +150,21 @@ mod tests {
     }
 
     #[test]
+    fn bytes_are_all_content_where_none_of_them_can_be_framing() {
+        let check = |framing: Framing, expect| {
+            let decoder = BodyDecoder::from(framing);
+            assert_eq!(decoder.is_all_content(b"abc"), expect, "{framing:?}");
+            assert!(decoder.is_all_content(b""), "{framing:?}");
+        };
+        check(Framing::Length(4), true);
+        check(Framing::Length(3), true);
+        check(Framing::Length(2), false);
+        check(Framing::UntilClose, true);
+        check(Framing::None, false);
+        check(Framing::Chunked, false);
+    }
+
+    #[test]
     #[should_panic(expected = "6 bytes were moved of 5")]
     fn no_more_content_is_skipped_than_is_left() {
         BodyDecoder::from(Framing::Length(5)).skip(6);

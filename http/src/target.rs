@@ -180,6 +180,8 @@ mod tests {
         for host in ["a", "a.b-c_d", "127.0.0.1", "[::1]", "a:80", "[::1]:80", "a:", "a:65535"] {
             check(host, true);
         }
+        check(&"a".repeat(HOST_BYTES_MAX), true);
+        check(&"a".repeat(HOST_BYTES_MAX + 1), false);
         for host in
             ["", ":80", "a b", "a,b", "a:x", "a:65536", "[::1", "[x]", "a/b", "u@a", "a:1:2"]
         {
