@@ -35,12 +35,18 @@ impl ConnectionFields {
         options: &mut Vec<Span>,
     ) -> Result<(), BadOptions> {
         for option in fields::list(value) {
-            if options.len() == OPTIONS_MAX || !fields::is_token(option) {
+            let is = |known: &[u8]| option.eq_ignore_ascii_case(known);
+            if options.len() == OPTIONS_MAX {
+                return Err(BadOptions);
+            } else if is(b"keep-alive") {
+                self.keeps_alive = true;
+            } else if is(b"close") {
+                self.closes = true;
+            } else if is(b"upgrade") {
+                self.upgrades = true;
+            } else if !fields::is_token(option) {
                 return Err(BadOptions);
             }
-            self.closes |= option.eq_ignore_ascii_case(b"close");
-            self.keeps_alive |= option.eq_ignore_ascii_case(b"keep-alive");
-            self.upgrades |= option.eq_ignore_ascii_case(b"upgrade");
             options.push(Span::locate(bytes, option));
         }
         Ok(())

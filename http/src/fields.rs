@@ -60,6 +60,7 @@ pub struct FieldSpan {
 
 impl FieldSpan {
     /// The field line that httparse found in `head`.
+    #[inline]
     pub(crate) fn of(head: &[u8], field: &httparse::Header<'_>) -> Self {
         FieldSpan {
             name: Span::locate(head, field.name.as_bytes()),
