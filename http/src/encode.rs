@@ -16,6 +16,7 @@ pub use crate::output::{Full, Output};
 use crate::request::RequestHead;
 use crate::response::ResponseHead;
 use crate::status::reason;
+use crate::target;
 
 /// The line of a `Date` field, formatted once a second rather than once a response.
 #[derive(Clone, Debug)]
@@ -46,6 +47,16 @@ impl<'a> Edit<'a> {
         }
     }
 
+    /// The host that the request is for after this edit, if it is one of `Host`: its own, or none.
+    fn host(self) -> Option<Option<&'a [u8]>> {
+        match self {
+            Edit::Set(name, host) | Edit::Add(name, host) => {
+                (Known::of(name) == Known::Host && target::is_host(host)).then_some(Some(host))
+            }
+            Edit::Remove(name) => (Known::of(name) == Known::Host).then_some(None),
+        }
+    }
+
     fn removes(self, name: &[u8]) -> bool {
         !matches!(self, Edit::Add(..)) && self.name().eq_ignore_ascii_case(name)
     }
@@ -56,7 +67,8 @@ impl<'a> Edit<'a> {
 pub struct Forwarded<'a> {
     /// Address of the client.
     pub client: IpAddr,
-    /// `Host` for a 1.0 request that has none, since many servers refuse an empty one.
+    /// `Host` for a request that has none: one of 1.0, since many servers refuse an empty one, and one
+    /// whose host a script removed.
     pub default_host: &'a [u8],
     /// Whether an upgrade that the client wants is offered to the origin.
     pub upgrades: bool,
@@ -67,7 +79,8 @@ pub struct Forwarded<'a> {
 
 /// Writes the head of a request to an origin: origin form, version 1.1, `Host`, the end-to-end fields
 /// with `edits` applied in their order, `Via` and `X-Forwarded-*`. Edits of fields that frame the
-/// message or belong to the connection are without effect.
+/// message or belong to the connection are without effect. There is one `Host`, whatever the edits: the
+/// last one says which, unless it is none.
 ///
 /// `CONNECT` and a request that no more intermediary may pass on are not for an origin.
 pub fn upstream_request<'e, E>(
@@ -83,13 +96,9 @@ where
     assert!(!head.is_method(bytes, "CONNECT"), "a tunnel is no request to pass on");
     push_request_line(out, head, bytes)?;
     let is_edited = |name: &[u8]| edits.clone().any(|edit| edit.removes(name));
-    if !is_edited(b"host") {
-        let host = match head.authority.of(bytes) {
-            b"" => forwarded.default_host,
-            host => host,
-        };
-        out.field(b"Host", host)?;
-    }
+    let authority = Some(head.authority.of(bytes)).filter(|authority| !authority.is_empty());
+    let host = edits.clone().filter_map(Edit::host).last().unwrap_or(authority);
+    out.field(b"Host", host.unwrap_or(forwarded.default_host))?;
     for field in &head.fields {
         let name = field.name.of(bytes);
         let is_ours = match field.known {
@@ -120,9 +129,9 @@ where
     if !is_told(Known::XForwardedProto) && !is_edited(b"x-forwarded-proto") {
         out.field(b"X-Forwarded-Proto", b"http")?;
     }
-    let authority = head.authority.of(bytes);
-    let has_host = !authority.is_empty() && !is_told(Known::XForwardedHost);
-    if has_host && !is_edited(b"x-forwarded-host") {
+    if let Some(authority) = authority.filter(|_| !is_told(Known::XForwardedHost))
+        && !is_edited(b"x-forwarded-host")
+    {
         out.field(b"X-Forwarded-Host", authority)?;
     }
     if let Some(count) = head.max_forwards.filter(|_| !is_edited(b"max-forwards")) {
@@ -132,7 +141,7 @@ where
     while let Some(edit) = later.next() {
         let (Edit::Set(name, value) | Edit::Add(name, value)) = edit else { continue };
         let is_undone = later.clone().any(|edit| edit.removes(name));
-        if !is_undone {
+        if !is_undone && Known::of(name) != Known::Host {
             out.checked_field(name, value)?;
         }
     }

@@ -10,6 +10,9 @@ use super::{Choices, grown, is_any, strict, written};
 /// `Host` of requests without one.
 const DEFAULT_HOST: &[u8] = b"default";
 
+/// `Host` of requests that a script edits.
+const EDITED_HOST: &[u8] = b"edited:8";
+
 /// What may not come through from the client, whatever it is called there.
 const HOP_BY_HOP: [&str; 8] = [
     "te",
@@ -153,6 +156,7 @@ fn check_forwarded(choices: &Choices, head: &RequestHead, bytes: &[u8]) {
         Edit::Add(b"x-smuggled: 1\r\nx", b"1"),
         Edit::Set(b"content-length", b"7"),
         Edit::Remove(b"x-removed"),
+        Edit::Add(b"host", EDITED_HOST),
     ];
     let edits = &edits[..if choices.flag(3) { edits.len() } else { 0 }];
     let sent =
@@ -171,11 +175,17 @@ fn check_forwarded(choices: &Choices, head: &RequestHead, bytes: &[u8]) {
         assert!(plain.values("forwarded").is_empty());
         assert_eq!(plain.values("x-forwarded-proto"), [b"http"]);
     }
-    check_reparsed(head, bytes, &sent, upgrades);
+    let host = match head.authority.of(bytes) {
+        _ if !edits.is_empty() => EDITED_HOST,
+        b"" => DEFAULT_HOST,
+        host => host,
+    };
+    assert_eq!(plain.values("host"), [host]);
+    check_reparsed(head, bytes, &sent, host, upgrades);
 }
 
 /// What is sent, parsed again, says the same.
-fn check_reparsed(head: &RequestHead, bytes: &[u8], sent: &[u8], upgrades: bool) {
+fn check_reparsed(head: &RequestHead, bytes: &[u8], sent: &[u8], host: &[u8], upgrades: bool) {
     let limits = Limits {
         head_bytes_max: usize::MAX,
         line_bytes_max: usize::MAX,
@@ -193,10 +203,6 @@ fn check_reparsed(head: &RequestHead, bytes: &[u8], sent: &[u8], upgrades: bool)
     };
     assert_eq!(again.path.of(sent), path);
     assert_eq!(again.query.of(sent), head.query.of(bytes));
-    let host = match head.authority.of(bytes) {
-        b"" => DEFAULT_HOST,
-        host => host,
-    };
     assert_eq!(again.authority.of(sent), host);
     assert_eq!(again.framing, head.framing);
     assert_eq!(again.wants_upgrade, upgrades);

@@ -175,6 +175,23 @@ fn every_request_goes_upstream_with_one_host() {
     ] {
         assert_eq!(forwarded_lines(input, STRANGER, &[])[1], expect, "{input:?}");
     }
+    let check = |edits: &[Edit<'_>], expect: &str| {
+        let lines = forwarded_lines(&line("GET / HTTP/1.1"), STRANGER, edits);
+        let hosts: Vec<&String> =
+            lines.iter().filter(|line| line.to_ascii_lowercase().starts_with("host")).collect();
+        assert_eq!(hosts, [expect], "{edits:?}");
+    };
+    let (set, add) = (Edit::Set(b"host", b"s"), Edit::Add(b"HOST", b"a:8"));
+    let remove = Edit::Remove(b"Host");
+    check(&[set], "Host: s");
+    check(&[add], "Host: a:8");
+    check(&[set, add], "Host: a:8");
+    check(&[add, remove], "Host: default");
+    check(&[remove, add], "Host: a:8");
+    for none in [&b""[..], b"a b", b"u@h", b"a,b", b"a\r\nb: c"] {
+        check(&[Edit::Set(b"host", none)], "Host: h");
+        check(&[set, Edit::Add(b"host", none)], "Host: s");
+    }
 }
 
 /// RFC 9112, section 3.2.1: to an origin goes the path and the query, and `/` for an empty path.
