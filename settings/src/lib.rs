@@ -1,9 +1,9 @@
-//! What an operator can set: each setting stands here once, with its name in `kiln.toml`, its type, its
-//! default, its range, its unit and a sentence.
+//! What an operator can set: each setting stands here once, with its name in `kiln.toml`, its type,
+//! its default, its range, its unit and a sentence.
 //!
 //! Whoever checks, explains or documents settings reads [`Setting`]s ([`File::SETTINGS`] and what is
-//! below); whoever serves reads the fields. Nothing here reads a file: that is the command line's part.
-//! A value that was not checked against its range there is served as it is.
+//! below); whoever serves reads the fields. Nothing here reads a file: that is the command line's
+//! part. A value that was not checked against its range there is served as it is.
 #![forbid(unsafe_code)]
 
 mod address;
@@ -48,29 +48,63 @@ table! {
     {
         /// Addresses and ports to listen on.
         /// By default only this machine reaches Kiln, on a port that needs no privilege.
-        listen: Vec<SocketAddr> = vec![LISTEN_DEFAULT.parse().expect("it is an address")], Kind::List {
-            default: "[\"127.0.0.1:8080\"]", takes: "addresses with ports", check: check_listen, table: &[], length_max: LISTEN_MAX,
+        listen: Vec<SocketAddr> = vec![LISTEN_DEFAULT.parse().expect("an address")], Kind::List {
+            default: "[\"127.0.0.1:8080\"]",
+            takes: "addresses with ports",
+            check: check_listen,
+            table: &[],
+            length_max: LISTEN_MAX,
         };
         /// How many workers: processes of one thread each.
-        workers: Option<u64> = None, Kind::OptionalNumber { default: "one for each CPU", range: 1..=WORKERS_MAX, unit: "workers" };
+        workers: Option<u64> = None, Kind::OptionalNumber {
+            default: "one for each CPU",
+            range: 1..=WORKERS_MAX,
+            unit: "workers",
+        };
         /// A script, or a folder of scripts that are asked in the order of their names.
-        script: Option<PathBuf> = None, Kind::Text { default: "none: --script must name it", takes: "a path", check: setting::not_empty };
+        script: Option<PathBuf> = None, Kind::Text {
+            default: "none: --script must name it",
+            takes: "a path",
+            check: setting::not_empty,
+        };
         /// File for the master's process id, locked while it runs.
-        pid_file: Option<PathBuf> = None, Kind::Text { default: "none", takes: "a path", check: setting::not_empty };
+        pid_file: Option<PathBuf> = None, Kind::Text {
+            default: "none",
+            takes: "a path",
+            check: setting::not_empty,
+        };
         /// Unix socket of `kiln reload` and `kiln status`.
-        control: Option<PathBuf> = None, Kind::Text { default: "/run/kiln.sock, or kiln.sock in $XDG_RUNTIME_DIR when not root", takes: "a path", check: setting::not_empty };
+        control: Option<PathBuf> = None, Kind::Text {
+            default: "/run/kiln.sock, or kiln.sock in $XDG_RUNTIME_DIR when not root",
+            takes: "a path",
+            check: setting::not_empty,
+        };
         /// Networks whose X-Forwarded-* fields are kept and added to.
         /// Those of everybody else are replaced, since anybody can write them.
         trusted_proxies: Vec<String> = Vec::new(), Kind::List {
-            default: "[]", takes: "networks in CIDR notation", check: check_network, table: &[], length_max: TRUSTED_PROXIES_MAX,
+            default: "[]",
+            takes: "networks in CIDR notation",
+            check: check_network,
+            table: &[],
+            length_max: TRUSTED_PROXIES_MAX,
         };
         /// Limits on what clients may send and hold.
-        limits: Limits = Limits::default(), Kind::Table { default: "the defaults in it", settings: Limits::SETTINGS };
+        limits: Limits = Limits::default(), Kind::Table {
+            default: "the defaults in it",
+            settings: Limits::SETTINGS,
+        };
         /// How long Kiln waits for whom.
-        timeouts: Timeouts = Timeouts::default(), Kind::Table { default: "the defaults in it", settings: Timeouts::SETTINGS };
+        timeouts: Timeouts = Timeouts::default(), Kind::Table {
+            default: "the defaults in it",
+            settings: Timeouts::SETTINGS,
+        };
         /// Servers that scripts forward to, under the name that they use.
         #[serde(deserialize_with = "upstreams")]
-        upstreams: BTreeMap<String, Upstream> = BTreeMap::new(), Kind::Named { settings: Upstream::SETTINGS, short_for: "servers", length_max: UPSTREAMS_MAX };
+        upstreams: BTreeMap<String, Upstream> = BTreeMap::new(), Kind::Named {
+            settings: Upstream::SETTINGS,
+            short_for: "servers",
+            length_max: UPSTREAMS_MAX,
+        };
     }
 }
 
@@ -206,22 +240,45 @@ table! {
         /// A name stands for every address that it resolves to.
         #[serde(deserialize_with = "servers")]
         servers: Vec<Server> = Vec::new(), Kind::List {
-            default: "[]", takes: "addresses with ports or tables", check: check_server, table: Server::SETTINGS, length_max: SERVERS_MAX,
+            default: "[]",
+            takes: "addresses with ports or tables",
+            check: check_server,
+            table: Server::SETTINGS,
+            length_max: SERVERS_MAX,
         };
         /// How the server for a request is chosen.
-        balance: Balance = Balance::RoundRobin, Kind::Word { default: "round-robin", words: &["round-robin", "least-requests", "two-choices", "hash"] };
+        balance: Balance = Balance::RoundRobin, Kind::Word {
+            default: "round-robin",
+            words: &["round-robin", "least-requests", "two-choices", "hash"],
+        };
         /// Whether `CONNECT` requests that a script forwards here become tunnels to a server of this upstream.
         connect: bool = false, Kind::Flag { default: false };
         /// Asks each server whether it is well; without it every server counts as well.
         health: Option<Health> = None, Kind::Table { default: "none", settings: Health::SETTINGS };
         /// Instead of timeouts.connect_ms.
-        connect_ms: Option<u64> = None, Kind::OptionalNumber { default: "timeouts.connect_ms", range: 1..=DAY_MS, unit: "ms" };
+        connect_ms: Option<u64> = None, Kind::OptionalNumber {
+            default: "timeouts.connect_ms",
+            range: 1..=DAY_MS,
+            unit: "ms",
+        };
         /// Instead of timeouts.response_head_ms.
-        response_head_ms: Option<u64> = None, Kind::OptionalNumber { default: "timeouts.response_head_ms", range: 1..=DAY_MS, unit: "ms" };
+        response_head_ms: Option<u64> = None, Kind::OptionalNumber {
+            default: "timeouts.response_head_ms",
+            range: 1..=DAY_MS,
+            unit: "ms",
+        };
         /// Instead of timeouts.body_ms, for what the origin sends and takes.
-        body_ms: Option<u64> = None, Kind::OptionalNumber { default: "timeouts.body_ms", range: 1..=DAY_MS, unit: "ms" };
+        body_ms: Option<u64> = None, Kind::OptionalNumber {
+            default: "timeouts.body_ms",
+            range: 1..=DAY_MS,
+            unit: "ms",
+        };
         /// Instead of timeouts.exchange_ms.
-        exchange_ms: Option<u64> = None, Kind::OptionalNumber { default: "timeouts.exchange_ms", range: 1..=7 * DAY_MS, unit: "ms" };
+        exchange_ms: Option<u64> = None, Kind::OptionalNumber {
+            default: "timeouts.exchange_ms",
+            range: 1..=7 * DAY_MS,
+            unit: "ms",
+        };
     }
 }
 
@@ -243,9 +300,17 @@ table! {
     }
     {
         /// Target of the request.
-        path: String = "/".to_owned(), Kind::Text { default: "\"/\"", takes: "a path", check: address::check_path };
+        path: String = "/".to_owned(), Kind::Text {
+            default: "\"/\"",
+            takes: "a path",
+            check: address::check_path,
+        };
         /// `Host` of the request.
-        host: Option<String> = None, Kind::Text { default: "the upstream's name", takes: "a host", check: address::check_host_field };
+        host: Option<String> = None, Kind::Text {
+            default: "the upstream's name",
+            takes: "a host",
+            check: address::check_host_field,
+        };
     }
 }
 
@@ -257,7 +322,11 @@ table! {
     }
     {
         /// Address or name, with the port. It has no default.
-        address: String = String::new(), Kind::Text { default: "none", takes: "an address or a name, with a port", check: check_server };
+        address: String = String::new(), Kind::Text {
+            default: "none",
+            takes: "an address or a name, with a port",
+            check: check_server,
+        };
         /// Whether it gets no new requests.
         drain: bool = false, Kind::Flag { default: false };
     }
@@ -321,4 +390,48 @@ fn servers<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<Server>, D:
         Written::Whole(server) => server,
     };
     Ok(Vec::<Written>::deserialize(deserializer)?.into_iter().map(whole).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(settings: &[Setting]) {
+        for setting in settings {
+            let name = setting.name;
+            assert!(setting.sentence.ends_with('.'), "{name} has a sentence");
+            match &setting.kind {
+                Kind::Number { default, range, .. } => assert!(range.contains(default), "{name}"),
+                Kind::Word { default, words } => assert!(words.contains(default), "{name}"),
+                Kind::Table { settings, .. } | Kind::Named { settings, .. } => check(settings),
+                Kind::List { table, .. } => check(table),
+                Kind::OptionalNumber { .. } | Kind::Flag { .. } | Kind::Text { .. } => {}
+            }
+        }
+    }
+
+    #[test]
+    fn every_default_is_one_of_the_values_and_every_setting_has_a_sentence() {
+        check(File::SETTINGS);
+    }
+
+    #[test]
+    fn what_is_written_short_is_what_is_written_in_full() {
+        let short = r#"{"upstreams": {"web": ["a:1", {"address": "b:2", "weight": 3}]}}"#;
+        let full = r#"{"upstreams": {"web": {"servers": [{"address": "a:1"}, {"address": "b:2",
+            "weight": 3, "drain": false}], "balance": "round-robin"}}}"#;
+        let [short, full] = [short, full].map(|text| serde_json::from_str::<File>(text).unwrap());
+        assert_eq!(short, full);
+        assert_eq!(short.upstreams["web"].servers[0], Server::new("a:1"));
+    }
+
+    #[test]
+    fn settings_of_a_worker_arrive_as_they_were() {
+        let mut worker = Worker { trusted_proxies: vec!["::1".to_owned()], ..Worker::default() };
+        let health = Some(Health { host: Some("web".to_owned()), ..Health::default() });
+        let upstream = Upstream { health, balance: Balance::Hash, ..Upstream::default() };
+        worker.upstreams.insert("web".to_owned(), upstream);
+        let json = serde_json::to_vec(&worker).unwrap();
+        assert_eq!(serde_json::from_slice::<Worker>(&json).unwrap(), worker);
+    }
 }
