@@ -43,6 +43,7 @@ pub(crate) fn serve(arguments: &cli::Serve) -> anyhow::Result<ExitCode> {
         descriptors_max: raise_descriptors(),
         started_with: config,
         has_started: false,
+        connections: 0,
     };
     match master::run(settings, arena, &mut children) {
         Ok(Stopped::Fast | Stopped::Drained) => Ok(ExitCode::SUCCESS),
@@ -69,8 +70,7 @@ fn raise_descriptors() -> u64 {
 }
 
 /// Says so where the connections of a worker need more descriptors than it may have.
-fn look_at_descriptors(limits: &Limits, descriptors_max: u64) {
-    let connections = limits.connections;
+fn look_at_descriptors(connections: u64, descriptors_max: u64) {
     // One for the client and one for its origin.
     let needed = 2 * connections + DESCRIPTORS_BESIDE;
     if needed <= descriptors_max {
@@ -109,6 +109,8 @@ struct Children {
     started_with: Config,
     /// Whether the first generation was begun: it is that of the configuration above.
     has_started: bool,
+    /// `limits.connections` as it was looked at last.
+    connections: u64,
 }
 
 impl Roles for Children {
@@ -118,7 +120,10 @@ impl Roles for Children {
             false => None,
         };
         let config = next.as_ref().unwrap_or(&self.started_with);
-        look_at_descriptors(&config.worker.limits, self.descriptors_max);
+        let connections = config.worker.limits.connections;
+        if std::mem::replace(&mut self.connections, connections) != connections {
+            look_at_descriptors(connections, self.descriptors_max);
+        }
         self.script.clone_from(&config.script);
         Ok(Configured {
             settings: serde_json::to_vec(&config.worker).expect("they are strings and numbers"),

@@ -310,11 +310,11 @@ fn number(table: &DeTable<'_>, name: &str, default: u64) -> u64 {
 
 /// What is said about a name that means nothing here.
 fn unknown(path: &str, name: &str, settings: &[Setting]) -> String {
-    let place = if path.is_empty() { String::new() } else { format!(" in {path}") };
-    let mut message = format!("unknown setting `{name}`{place}");
+    let table = if path.is_empty() { String::new() } else { format!(" in {path}") };
+    let mut message = format!("unknown setting `{name}`{table}");
     let known = || settings.iter().map(|setting| setting.name);
-    if let Some(table) = table_with(name) {
-        let _ = write!(message, "; it belongs in {table}");
+    if let Some(place) = place_of(name) {
+        let _ = write!(message, "; it belongs {place}");
         return message;
     }
     match nearest(name, known()) {
@@ -326,12 +326,12 @@ fn unknown(path: &str, name: &str, settings: &[Setting]) -> String {
     message
 }
 
-/// The table that has a setting of exactly this name.
-fn table_with(name: &str) -> Option<String> {
+/// Where a setting of exactly this name stands.
+fn place_of(name: &str) -> Option<String> {
     fn find(path: &str, name: &str, settings: &[Setting]) -> Option<String> {
         if settings.iter().any(|setting| setting.name == name) {
-            let top = "the top of the file, before the first [table]";
-            return Some(if path.is_empty() { top.to_owned() } else { format!("[{path}]") });
+            let top = "at the top of the file, before the first [table]";
+            return Some(if path.is_empty() { top.to_owned() } else { format!("in [{path}]") });
         }
         settings.iter().find_map(|setting| match &setting.kind {
             Kind::Table { settings, .. } => find(&below(path, setting.name), name, settings),

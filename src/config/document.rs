@@ -16,8 +16,8 @@ const LINE_CHARACTERS_MAX: usize = 160;
 pub(super) struct Document<'t> {
     path: &'t Path,
     text: &'t str,
-    /// With the byte that each is about.
-    found: Vec<(usize, Diagnostic)>,
+    /// The bytes that each is about, and what is wrong with them.
+    found: Vec<(Range<usize>, String)>,
 }
 
 impl<'t> Document<'t> {
@@ -27,8 +27,7 @@ impl<'t> Document<'t> {
 
     /// Notes what is wrong with these bytes.
     pub(super) fn error(&mut self, bytes: Range<usize>, message: impl Into<String>) {
-        let (at, diagnostic) = (bytes.start, self.diagnostic(bytes, message.into()));
-        self.found.push((at, diagnostic));
+        self.found.push((bytes, message.into()));
     }
 
     pub(super) fn is_right(&self) -> bool {
@@ -37,10 +36,12 @@ impl<'t> Document<'t> {
 
     /// Everything that was found, in the order of the text.
     pub(super) fn into_errors(mut self) -> Vec<Diagnostic> {
-        self.found.sort_by_key(|(at, _)| *at);
-        let total = self.found.len();
+        let mut found = std::mem::take(&mut self.found);
+        found.sort_by_key(|(bytes, _)| bytes.start);
+        let total = found.len();
+        let first = found.into_iter().take(ERRORS_MAX);
         let mut errors: Vec<Diagnostic> =
-            self.found.into_iter().map(|(_, error)| error).take(ERRORS_MAX).collect();
+            first.map(|(bytes, message)| self.diagnostic(bytes, message)).collect();
         if total > ERRORS_MAX {
             errors.push(about(self.path, format!("there are {} more errors", total - ERRORS_MAX)));
         }

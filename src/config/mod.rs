@@ -15,6 +15,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::io::Read;
 use std::num::NonZeroUsize;
+use std::os::unix::fs::FileTypeExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -41,6 +42,13 @@ impl Config {
     /// Reads the file, if one is named, and puts what the arguments say in the place of what it says.
     pub(crate) fn load(arguments: &cli::Serve) -> Result<Self, Vec<Diagnostic>> {
         let mut file = match &arguments.config {
+            // Nor would it end: the master would wait for somebody to write.
+            Some(path) if fs::metadata(path).is_ok_and(|found| found.file_type().is_fifo()) => {
+                return Err(vec![about(
+                    path,
+                    "a pipe cannot be read again at a reload".to_owned(),
+                )]);
+            }
             Some(path) => load(path)?,
             None => File::default(),
         };
