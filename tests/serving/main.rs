@@ -5,6 +5,7 @@
 mod badinput;
 mod bodies;
 mod config;
+mod config_command;
 mod control;
 mod crash;
 mod hot_path;

@@ -78,7 +78,7 @@ fn limits_of_the_configuration_are_obeyed() {
         .config(
             "[limits]
             line_bytes = 100
-            head_bytes = 1000
+            head_bytes = 1024
             fields = 10
             request_body_bytes = 1000
             requests_per_connection = 3
@@ -87,7 +87,7 @@ fn limits_of_the_configuration_are_obeyed() {
         .start();
     let get = |path: &str, fields: &str| format!("GET {path} HTTP/1.1\r\nHost: a\r\n{fields}\r\n");
     check(&kiln, get(&format!("/{}", "x".repeat(100)), ""), 414);
-    check(&kiln, get("/", &format!("X: {}\r\n", "x".repeat(1000))), 431);
+    check(&kiln, get("/", &format!("X: {}\r\n", "x".repeat(1024))), 431);
     check(&kiln, get("/", &"X: 1\r\n".repeat(10)), 431);
     check(&kiln, "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 1001\r\n\r\n", 413);
     let chunk = format!("3e9\r\n{}\r\n", "x".repeat(1001));
