@@ -191,7 +191,6 @@ fn chunk_extensions_are_ignored_and_not_forwarded() {
         ("3 ; a\r\nabc\r\n0\r\n\r\n", "abc"),
         ("003\r\nabc\r\n000\r\n\r\n", "abc"),
         ("A\r\n0123456789\r\n00\r\n\r\n", "0123456789"),
-        ("a;a=\"\r\n0123456789\r\n0\r\n\r\n", "0123456789"),
     ] {
         let fields = format!("X-Upstream: {origin}\r\nTransfer-Encoding: chunked");
         let forwarded = check(post(&fields, body), 200).text();

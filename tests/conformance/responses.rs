@@ -19,14 +19,20 @@ fn content_where_there_can_be_none_never_reaches_a_client() {
                     "{method} / HTTP/1.1\r\nHost: test\r\nX-Upstream: {origin}\r\n\r\n"
                 ));
                 let answer = client.head();
-                assert!(status.starts_with(&answer.status.to_string()), "{answer:?}");
+                // A 204 that has a length may be refused: nobody but its origin knows what follows.
+                if answer.status == 502 && status.starts_with("204") {
+                    let length =
+                        answer.field("content-length").and_then(|length| length.parse().ok());
+                    client
+                        .exactly(length.expect("Kiln's own answer is counted"))
+                        .expect("its content");
+                } else {
+                    assert!(status.starts_with(&answer.status.to_string()), "{answer:?}");
+                }
                 client.get("/after").expect(200, "GET /after test");
             }
-            assert_eq!(
-                origin.connections(),
-                2,
-                "{method} {status}: a connection in doubt was used again"
-            );
+            let connections = origin.connections();
+            assert_eq!(connections, 2, "{method} {status}: a connection in doubt was used again");
         }
     }
 }
@@ -35,9 +41,17 @@ fn content_where_there_can_be_none_never_reaches_a_client() {
 /// nor `Content-Length`, which a 304 and an answer to HEAD may have.
 #[test]
 fn statuses_without_content_are_sent_without_framing_fields() {
-    for field in ["Content-Length: 5", "Transfer-Encoding: chunked"] {
+    for (field, may_be_refused) in [
+        ("Content-Length: 0", false),
+        ("Content-Length: 5", true),
+        ("Transfer-Encoding: chunked", true),
+    ] {
         let origin = Upstream::replying_once(format!("HTTP/1.1 204 No Content\r\n{field}\r\n\r\n"));
-        let answer = check(origin.get(), 204);
+        let answer = connect().send(origin.get()).response();
+        if may_be_refused && answer.status == 502 {
+            continue;
+        }
+        assert_eq!(answer.status, 204, "{field}: {answer:?}");
         assert!(answer.values("content-length").is_empty(), "{answer:?}");
         assert!(answer.values("transfer-encoding").is_empty(), "{answer:?}");
     }

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use tests::{Client, Kiln, Network, Origin};
 
-use crate::{FORWARDING, alone};
+use crate::{FORWARDING, alone, beside_others};
 
 /// An address of the loopback network that only one origin has, so that rules can name it.
 const FAR: &str = "127.0.0.9";
@@ -43,6 +43,7 @@ fn forwarding_to(servers: &[SocketAddr]) -> Kiln {
 /// Five packets of a hundred are lost on both sides of Kiln, and nobody notices but by the time it takes.
 #[test]
 fn requests_succeed_though_packets_are_lost() {
+    let _beside = beside_others();
     Network::isolated(|network| {
         let origin = Origin::mirroring();
         let kiln = Kiln::builder()

@@ -1,24 +1,29 @@
 //! Kiln under traffic as it comes: large bodies, peers that are slow, networks that lose packets, tunnels,
 //! and thousands of clients at once.
 //!
-//! These tests measure, so each that reads a clock or a memory figure takes [`alone`] first.
+//! Those that read a clock or a memory figure begin with [`alone`], the others with [`beside_others`].
 
 mod content;
 mod faults;
 mod load;
 mod streaming;
 
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 /// Passes everything on to the upstream `web`.
 const FORWARDING: &str = "#include <kiln.h>
 kiln::Action on_request(kiln::Request&) { return kiln::forward(\"web\"); }
 ";
 
-static MEASURING: Mutex<()> = Mutex::new(());
+static MEASURING: RwLock<()> = RwLock::new(());
 
-/// Keeps other measurements away until it is dropped.
-fn alone() -> MutexGuard<'static, ()> {
+/// Keeps every other test of this program away until it is dropped.
+fn alone() -> RwLockWriteGuard<'static, ()> {
     // A test that failed has let go of it all the same.
-    MEASURING.lock().unwrap_or_else(PoisonError::into_inner)
+    MEASURING.write().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Keeps those away that are to be alone.
+fn beside_others() -> RwLockReadGuard<'static, ()> {
+    MEASURING.read().unwrap_or_else(PoisonError::into_inner)
 }

@@ -11,7 +11,7 @@ use std::time::Duration;
 use tests::{Client, Kiln, Origin, PATIENCE, resident_kb};
 
 use crate::content::{Framing, check, read_head};
-use crate::{FORWARDING, alone};
+use crate::{FORWARDING, alone, beside_others};
 
 /// Sizes around a buffer of 16 KiB, a TCP window's first step, and what needs several reads.
 const SIZES: [u64; 15] = [
@@ -121,6 +121,7 @@ fn read_response(input: &mut impl io::BufRead) -> io::Result<(String, String, Fr
 
 #[test]
 fn bodies_of_every_size_arrive_unchanged_in_both_directions() {
+    let _beside = beside_others();
     let origin = origin();
     let kiln = forwarding_to(origin.address());
     for size in SIZES {
@@ -143,6 +144,7 @@ fn bodies_of_every_size_arrive_unchanged_in_both_directions() {
 
 #[test]
 fn a_hundred_megabytes_arrive_unchanged_in_both_directions_at_once() {
+    let _beside = beside_others();
     let origin = origin();
     let kiln = forwarding_to(origin.address());
     exchange(kiln.address(), (LARGE, Framing::Counted), (LARGE, "counted"));
@@ -312,6 +314,7 @@ fn an_origin_that_stops_reading_stops_its_client_and_costs_a_few_buffers() {
 /// reads it.
 #[test]
 fn a_client_that_shuts_its_side_gets_the_whole_answer() {
+    let _beside = beside_others();
     let origin = origin();
     let kiln = forwarding_to(origin.address());
     for down in ["counted", "16384", "closing"] {
@@ -328,6 +331,7 @@ fn a_client_that_shuts_its_side_gets_the_whole_answer() {
 /// the connection of the origin, which is in doubt, carries nothing more.
 #[test]
 fn an_early_answer_comes_while_a_large_upload_is_on_its_way() {
+    let _beside = beside_others();
     let origin = Origin::raw(|mut stream, _| {
         let mut reader = Client::over(stream.try_clone().expect("a socket"));
         reader.head_of_request();
