@@ -12,7 +12,7 @@ use crate::hooks::Returned;
 use crate::pipes::Pipes;
 use crate::timers::Timers;
 
-use settings::{Limits, Timeouts};
+use settings::{Limits, Network, Timeouts};
 
 /// How long a draining worker waits for another request on an idle connection. One may be on its way,
 /// and closing just then would lose it: the answer to it says that the connection closes.
@@ -22,6 +22,8 @@ const DRAIN_GRACE_MS: u64 = 1000;
 pub(crate) struct Context {
     pub(crate) limits: Limits,
     pub(crate) timeouts: Timeouts,
+    /// Clients whose word about their own clients counts.
+    pub(crate) trusted: Vec<Network>,
     /// Whether the head of a `CONNECT` is taken: some upstream wants such requests.
     pub(crate) takes_connect: bool,
     /// Microseconds of CLOCK_MONOTONIC at the beginning of this turn.
@@ -52,6 +54,7 @@ impl Context {
         Context {
             limits: Limits::default(),
             timeouts: Timeouts::default(),
+            trusted: Vec::new(),
             takes_connect: false,
             now_us,
             now_ms,

@@ -78,6 +78,9 @@ impl<H: Hooks> Worker<H> {
     }
 
     fn configure(&mut self, settings: settings::Worker) {
+        let networks = settings.trusted_proxies.iter().map(|network| network.parse());
+        // They were checked where they were read.
+        self.ctx.trusted = networks.flatten().collect();
         let changed = self.upstreams.configure(&settings, self.ctx.now_ms);
         self.ctx.takes_connect = self.upstreams.any_takes_connect();
         self.ctx.limits = settings.limits;

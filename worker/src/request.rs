@@ -394,7 +394,7 @@ impl Connection {
             client: self.client.ip(),
             default_host: upstream.as_bytes(),
             upgrades: facts.purpose == Purpose::Upgrade,
-            keeps_forwarded: false,
+            keeps_forwarded: ctx.trusted.iter().any(|it| it.contains(self.client.ip())),
         };
         let written = match facts.purpose {
             Purpose::Connect => Ok(()),

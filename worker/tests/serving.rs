@@ -155,6 +155,27 @@ fn the_origin_sees_end_to_end_fields_and_the_script_s_edits() {
 }
 
 #[test]
+fn what_a_trusted_proxy_says_of_its_client_is_kept() {
+    let origin = Origin::start();
+    let text = "GET /head HTTP/1.1\r\nHost: inner\r\nX-Forwarded-For: 9.9.9.9\r\n\
+                X-Forwarded-Proto: https\r\nX-Forwarded-Host: outer\r\n\r\n";
+    for (network, proto, host) in
+        [("127.0.0.0/8", "https", "outer"), ("10.0.0.0/8", "http", "inner")]
+    {
+        let worker =
+            Worker::start(&origin, |settings| settings.trusted_proxies.push(network.to_owned()));
+        let seen = worker.connect().send(text).response().text();
+        for line in [
+            "X-Forwarded-For: 9.9.9.9, 127.0.0.1".to_owned(),
+            format!("X-Forwarded-Proto: {proto}"),
+            format!("X-Forwarded-Host: {host}"),
+        ] {
+            assert!(seen.contains(&format!("{line}\r\n")), "{network}: {line} is not in {seen}");
+        }
+    }
+}
+
+#[test]
 fn edits_are_applied_in_the_order_in_which_they_were_made() {
     let (_origin, worker) = pair();
     let text = "GET /edited HTTP/1.1\r\nHost: t\r\nX-User: 1\r\nx-user: 2\r\nX-Secret: 3\r\n\
