@@ -332,14 +332,10 @@ impl<H: Hooks> Worker<H> {
     fn finish_exchange(&mut self, client: Id) -> Next {
         let Some(request) = self.take_request(client) else { return Next::Wait };
         if let Some(id) = request.origin {
-            let is_clean = |origin: &Origin| {
-                origin.wire.inbound.is_empty()
-                    && !origin.wire.has_output()
-                    && !origin.wire.may_read()
-                    && !origin.wire.is_ending()
-            };
             let keeps = request.origin_persists && request.is_sent() && !request.is_abandoned;
-            match self.origins.find(id).is_some_and(|origin| keeps && is_clean(origin)) {
+            let buffers = &mut self.ctx.buffers;
+            let is_clean = |origin: &mut Origin| origin.wire.is_quiet(buffers);
+            match keeps && self.origins.find(id).is_some_and(is_clean) {
                 true => self.keep_origin(id),
                 false => self.close_origin(id),
             }

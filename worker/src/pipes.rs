@@ -10,13 +10,13 @@ use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, OFlag, SpliceFFlags, fcntl, splice};
 use nix::unistd::pipe2;
 
-/// Bytes asked for at once, and what a pipe is made to hold if the system lets it: beyond this, fewer
-/// system calls save less than what a slow reader's share of kernel memory costs.
-pub(crate) const PIPE_BYTES: usize = 256 * 1024;
+/// Bytes asked for at once, and what a pipe is made to hold if the system lets it: what it lets every
+/// user have (fs.pipe-max-size), since each piece costs four system calls whatever its size.
+pub(crate) const PIPE_BYTES: usize = 1 << 20;
 
 /// Pipes that exist at once in a worker, each with two descriptors and at most [`PIPE_BYTES`] of kernel
-/// memory; a body that finds none is copied through buffers.
-const PIPES_MAX: usize = 512;
+/// memory, which slow readers hold; a body that finds none is copied through buffers.
+const PIPES_MAX: usize = 128;
 
 /// Pipes kept for later.
 const POOLED_MAX: usize = 64;

@@ -94,6 +94,15 @@ impl Wire {
         self.end_is_near = true;
     }
 
+    /// Whether nothing is on its way in either direction, so that another message may begin here. Asks
+    /// the kernel only where nothing has told yet that all was read, as after a splice.
+    pub(crate) fn is_quiet(&mut self, pool: &mut Buffers) -> bool {
+        if !self.inbound.is_empty() || self.has_output() || self.is_ending() {
+            return false;
+        }
+        !self.may_read() || matches!(self.fill(pool), Ok(Fill::Blocked))
+    }
+
     /// Whether the peer has shut its side, read or not.
     pub(crate) fn is_ending(&self) -> bool {
         self.end_is_near || self.has_ended

@@ -194,3 +194,16 @@ fn a_body_that_dribbles_is_too_slow_and_one_that_a_slow_origin_holds_up_is_not()
     assert_eq!(client.response().status(), 408);
     assert!(begun.elapsed() < Duration::from_secs(2));
 }
+
+/// Content that was spliced leaves the connection as clean as content that was read.
+#[test]
+fn a_connection_that_carried_a_large_body_is_used_again() {
+    let origin = Origin::start();
+    let worker = Worker::start(&origin, |_| {});
+    let mut client = worker.connect();
+    for _ in 0..10 {
+        let body = client.get("/bytes?1000000").body;
+        assert!(body == harness::pattern(1_000_000), "the body is not what was sent");
+    }
+    assert_eq!(origin.connections.load(Ordering::SeqCst), 1);
+}
