@@ -7,6 +7,7 @@ mod content;
 mod faults;
 mod load;
 mod streaming;
+mod tunnels;
 
 use std::sync::{PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
