@@ -19,3 +19,4 @@ mod site;
 mod smuggling;
 mod strict;
 mod targets;
+mod upgrades;

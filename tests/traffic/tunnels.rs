@@ -5,6 +5,7 @@ use std::io::{ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::sync::mpsc;
 use std::thread;
+use std::time::{Duration, Instant};
 
 use tests::{Client, Kiln, Origin, PATIENCE};
 use tungstenite::handshake::server::{Callback, ErrorResponse, Request, Response as Answer};
@@ -315,6 +316,33 @@ fn connect_opens_a_tunnel_to_a_server_of_an_upstream_that_takes_it() {
     assert!(matches!(answer.status, 400 | 403 | 405 | 501), "{answer:?}");
 }
 
+/// Nobody knows when a protocol is done but by its silence.
+#[test]
+fn a_tunnel_in_which_nothing_moves_is_ended() {
+    let _beside = beside_others();
+    let origin = switching();
+    let kiln = Kiln::builder()
+        .script(FORWARDING)
+        .workers(1)
+        .upstream("web", &[origin.address()])
+        .config("timeouts.tunnel_ms = 400")
+        .start();
+    let mut client = kiln.connect();
+    client.send(UPGRADE).head().expect_status(101);
+    expect(&mut client, "hello");
+    // Kept by what moves, for longer than the timeout.
+    for _ in 0..10 {
+        thread::sleep(Duration::from_millis(100));
+        client.send("x");
+        expect(&mut client, "x");
+    }
+    let begun = Instant::now();
+    // Its end is no orderly one for either side, or it is: what matters is that it comes.
+    let _ = client.try_rest();
+    assert!(begun.elapsed() >= Duration::from_millis(300), "{:?}", begun.elapsed());
+    tests::until_true("the worker has no connection", || kiln.workers()[0]["connections"] == 0);
+}
+
 /// A tunnel whose peers do not read costs no more than their buffers, and stops the side that sends.
 #[test]
 fn a_tunnel_that_nobody_reads_from_stops_its_sender() {
@@ -342,7 +370,7 @@ fn a_tunnel_that_nobody_reads_from_stops_its_sender() {
     client.send(UPGRADE).head().expect_status(101);
     let before_kb = tests::resident_kb(pid);
     let mut writer = client.writer();
-    writer.set_write_timeout(Some(std::time::Duration::from_millis(300))).expect("a socket");
+    writer.set_write_timeout(Some(Duration::from_millis(300))).expect("a socket");
     let block = vec![b'x'; 1 << 20];
     let mut sent = 0;
     let stalled = loop {
