@@ -70,6 +70,16 @@ fn expect_no_switch(answers: &[&str]) {
     assert!(relayed.is_empty(), "{relayed:#?}");
 }
 
+/// RFC 9110, section 7.8: a server MUST NOT switch to a protocol that the client has not asked for. For
+/// its clients Kiln is that server.
+#[test]
+fn a_switch_to_a_protocol_that_was_not_offered_is_502() {
+    expect_no_switch(&[
+        "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: other/1\r\n\r\n",
+        "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: echo/1, other/1\r\n\r\n",
+    ]);
+}
+
 /// Names of protocols are compared without regard to case (RFC 9110, section 7.8).
 #[test]
 fn a_switch_may_spell_the_protocol_in_its_own_way() {
