@@ -2,14 +2,14 @@
 //! of a server costs anybody.
 
 use std::fs;
-use std::io::Write;
+use std::io::{ErrorKind, Write};
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
-use tests::{Checker, Client, Kiln, Nginx};
+use tests::{Checker, Client, Kiln, Nginx, until_true};
 
 use crate::{FORWARDING, alone};
 
@@ -167,4 +167,86 @@ fn the_death_of_a_server_under_load_costs_no_get() {
     first.kill();
     checker.until_answered(2000);
     checker.stop().expect_nothing_lost();
+}
+
+/// A client that asks and asks and takes no answer is read no further than its answers have room.
+#[test]
+fn a_client_that_pipelines_without_reading_is_read_no_further() {
+    let _alone = alone();
+    let kiln = Kiln::builder()
+        .script(REPLYING)
+        .workers(1)
+        .config("limits.requests_per_connection = 100000000")
+        .start();
+    let pid = kiln.worker_pids()[0];
+    kiln.get("/").expect_status(200);
+    let before = private_bytes(pid);
+    let mut client = kiln.connect();
+    let mut writer = client.writer();
+    writer.set_write_timeout(Some(Duration::from_millis(300))).expect("a socket");
+    let request = "GET / HTTP/1.1\r\nHost: test\r\n\r\n";
+    let block = request.repeat(1000);
+    let mut sent = 0;
+    let stalled = loop {
+        // Whole blocks from where the last write ended.
+        match writer.write(&block.as_bytes()[sent % block.len()..]) {
+            Ok(count) => sent += count,
+            Err(error) => break error,
+        }
+        assert!(sent < 1 << 30, "a gigabyte of requests was taken");
+    };
+    assert_eq!(stalled.kind(), ErrorKind::WouldBlock);
+    let grown = private_bytes(pid).saturating_sub(before);
+    assert!(grown < 2 << 20, "the worker grew by {grown} bytes");
+    // Others are served meanwhile, and every whole request is answered once it reads.
+    kiln.get("/").expect_status(200);
+    client.shut();
+    for number in 0..sent / request.len() {
+        let answer = client.try_response();
+        let answer = answer.unwrap_or_else(|error| panic!("of {sent} bytes, {number}: {error}"));
+        answer.expect(200, "ok");
+    }
+    client.expect_closed();
+}
+
+/// Wherever in an exchange a client breaks off, nothing of it stays: no connection, no descriptor, no
+/// memory, and its origin is asked by others as before.
+#[test]
+fn thousands_of_clients_that_break_off_leave_nothing_behind() {
+    let _alone = alone();
+    let nginx = Nginx::start();
+    nginx.write("large", vec![b'x'; 1 << 20]);
+    let kiln =
+        Kiln::builder().script(FORWARDING).workers(1).upstream("web", &[nginx.address()]).start();
+    let pid = kiln.worker_pids()[0];
+    let rounds = |count: usize| {
+        for number in 0..count {
+            let mut client = kiln.connect();
+            match number % 6 {
+                0 => {}
+                1 => drop(client.send("GET /files/large HTT")),
+                2 => drop(client.send_get("/files/large")),
+                3 => drop(client.send_get("/files/large").head()),
+                4 => drop(client.send(
+                    "PUT /upload HTTP/1.1\r\nHost: test\r\nContent-Length: 100000\r\n\r\nabc",
+                )),
+                _ => drop(client.send(
+                    "PUT /upload HTTP/1.1\r\nHost: test\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nab",
+                )),
+            }
+            client.reset();
+        }
+        until_true("the worker has no connection", || kiln.workers()[0]["connections"] == 0);
+    };
+    rounds(600);
+    let (memory, descriptors) = (private_bytes(pid), tests::descriptors(pid).len());
+    rounds(3000);
+    let grown = private_bytes(pid).saturating_sub(memory);
+    assert!(grown < 1 << 20, "the worker grew by {grown} bytes");
+    // Idle connections to the origin may come and go.
+    let now = tests::descriptors(pid).len();
+    assert!(now <= descriptors + 64, "{descriptors} descriptors became {now}");
+    for _ in 0..20 {
+        assert_eq!(kiln.get("/files/large").expect_status(200).body.len(), 1 << 20);
+    }
 }
