@@ -14,6 +14,9 @@ use crate::{FIELDS_MAX, Version};
 /// options would cost the square of its length.
 const OPTIONS_MAX: usize = FIELDS_MAX;
 
+/// How the line begins that names protocols, in heads that are written here.
+pub(crate) const OFFER: &[u8] = b"Upgrade: ";
+
 /// What `Connection` fields say, gathered over the head.
 #[derive(Default)]
 pub(crate) struct ConnectionFields {
@@ -91,6 +94,17 @@ pub(crate) fn offered_protocols<'a>(
     bytes: &'a [u8],
 ) -> impl Iterator<Item = &'a [u8]> {
     protocols(fields, bytes).filter(|protocol| !is_http_or_tls(protocol))
+}
+
+/// Whether the protocols that an origin switches to are among those that it was offered in `sent`, a
+/// head that was written here: with one line of them, whose name is spelt as it is below.
+pub(crate) fn are_offered(fields: &[FieldSpan], bytes: &[u8], sent: &[u8]) -> bool {
+    let offer = sent.split(|&byte| byte == b'\n').find_map(|line| line.strip_prefix(OFFER));
+    let offer = offer.and_then(|offer| offer.strip_suffix(b"\r")).unwrap_or_default();
+    let is_offered = |switched: &[u8]| {
+        fields::list(offer).any(|protocol| protocol.eq_ignore_ascii_case(switched))
+    };
+    protocols(fields, bytes).all(is_offered)
 }
 
 fn protocols<'a>(fields: &'a [FieldSpan], bytes: &'a [u8]) -> impl Iterator<Item = &'a [u8]> {

@@ -351,7 +351,8 @@ fn push_max_forwards(out: &mut Output<'_>, count: u64) -> Result<(), Full> {
 
 /// What asks for an upgrade, or grants it: the protocols and the option that belongs to them.
 fn push_upgrade(out: &mut Output<'_>, fields: &[FieldSpan], bytes: &[u8]) -> Result<(), Full> {
-    out.push(b"Connection: upgrade\r\nUpgrade: ")?;
+    out.push(b"Connection: upgrade\r\n")?;
+    out.push(connection::OFFER)?;
     for (index, protocol) in connection::offered_protocols(fields, bytes).enumerate() {
         if index > 0 {
             out.push(b", ")?;

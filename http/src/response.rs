@@ -6,7 +6,7 @@
 use std::mem::MaybeUninit;
 
 use crate::body::Framing;
-use crate::connection::ConnectionFields;
+use crate::connection::{self, ConnectionFields};
 use crate::error::ResponseError;
 use crate::fields::{self, FieldSpan, Known, Span};
 use crate::request::{FramingFields, Limits};
@@ -74,6 +74,12 @@ impl ResponseHead {
 
     fn is_informational(&self) -> bool {
         (100..200).contains(&self.status)
+    }
+
+    /// Whether every protocol that it switches to was offered in the head that went to the origin, which
+    /// [`crate::encode::upstream_request`] wrote (RFC 9110, section 7.8).
+    pub fn switches_as_offered(&self, bytes: &[u8], sent: &[u8]) -> bool {
+        self.switches && connection::are_offered(&self.fields, bytes, sent)
     }
 
     /// How the end of the body is found (RFC 9112, section 6.3).

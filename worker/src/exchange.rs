@@ -12,7 +12,7 @@ use http::{BodyDecoder, Framing, ResponseError, Scan, Version};
 use crate::buffers::{Buffers, Slot};
 use crate::context::Context;
 use crate::origin::Origin;
-use crate::request::{Awaited, Phase, Purpose, Request};
+use crate::request::{Awaited, Phase, Request};
 use crate::upstreams::Deed;
 use crate::wire::{Fill, Wire};
 
@@ -223,7 +223,7 @@ fn begin_response(
         counted => counted,
     };
     let switches = head.status == 101;
-    if switches && !(head.switches && request.purpose == Purpose::Upgrade) {
+    if switches && !head.switches_as_offered(origin.wire.inbound.data(), request.head.data()) {
         // Nobody asked for that.
         return Err(Outcome::OriginFault(OriginFault::Malformed(ResponseError::StatusLine)));
     }

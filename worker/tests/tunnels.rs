@@ -75,6 +75,10 @@ fn an_upgrade_that_the_origin_does_not_agree_to_is_an_answer_like_others() {
 fn a_switch_that_nobody_asked_for_is_502() {
     let (_origin, worker) = pair();
     assert_eq!(worker.connect().get("/switch").status(), 502);
+    let other = UPGRADE.replace("echo/1", "echo/2, websocket");
+    assert_eq!(worker.connect().send(other).response().status(), 502);
+    let several = UPGRADE.replace("echo/1", "other/1, ECHO/1");
+    assert_eq!(worker.connect().send(several).head().status(), 101);
 }
 
 /// A tunnel of HTTP/2 would get requests past the script.
