@@ -4,6 +4,8 @@
 use std::io::{ErrorKind, Read, Write};
 use std::time::Duration;
 
+use tests::{Kiln, Origin, Signal};
+
 use crate::site::{OK, Upstream, check, connect, connect_hasty};
 
 /// RFC 9112, section 6.3, rules 3 to 5, and sections 4, 5.1 and 5.2: a response whose length is in
@@ -138,6 +140,43 @@ fn a_response_to_no_request_ends_a_pooled_connection() {
     for _ in 0..3 {
         client.send(origin.get()).response().expect(200, "ok");
     }
+}
+
+/// The same when it has come, but a request for that connection is looked at first: what waits there was
+/// said before the request was sent, and so is no answer to it.
+#[test]
+fn what_waits_on_a_pooled_connection_is_not_the_answer_to_a_request_sent_after_it() {
+    let (release, held) = std::sync::mpsc::channel::<()>();
+    let held = std::sync::Mutex::new(held);
+    let origin = Origin::answering(move |request, stream| {
+        stream.write_all(OK.as_bytes())?;
+        if request.line().contains("/first") {
+            let _ = held.lock().expect("no holder panics").recv();
+            stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\nhidden")?;
+        }
+        Ok(true)
+    });
+    let script = "#include <kiln.h>
+        kiln::Action on_request(kiln::Request&) { return kiln::forward(\"web\"); }";
+    let kiln =
+        Kiln::builder().script(script).workers(1).upstream("web", &[origin.address()]).start();
+    let worker = nix::unistd::Pid::from_raw(kiln.worker_pids()[0]);
+    let mut client = kiln.connect();
+    client.get("/first").expect(200, "ok");
+    // While the worker stands still both things happen, so that it finds them together, in this order.
+    nix::sys::signal::kill(worker, Signal::SIGSTOP).expect("it is alive");
+    tests::until_true("the worker stands still", || tests::state(worker.as_raw()) == Some('T'));
+    client.send_get("/second");
+    release.send(()).expect("the origin waits");
+    let hidden = || {
+        let mut sockets = std::process::Command::new("ss");
+        let port = origin.address().port();
+        sockets.args(["-Htn", "state", "established", &format!("dport = :{port}")]);
+        tests::run(&mut sockets).stdout.split_whitespace().next().is_some_and(|queue| queue != "0")
+    };
+    tests::until_true("the worker has something to read of its origin", hidden);
+    nix::sys::signal::kill(worker, Signal::SIGCONT).expect("it is alive");
+    client.response().expect(200, "ok");
 }
 
 /// RFC 9112, section 9.2: a response before any request is an error, not an answer. It may win the race
