@@ -2,6 +2,8 @@
 
 use std::io::{Read, Write};
 
+use tests::Client;
+
 use crate::site::{OK, Upstream, check, connect, connect_hasty};
 
 /// RFC 9112, section 9.3: 1.1 connections persist unless told otherwise.
@@ -139,6 +141,32 @@ fn a_request_that_never_ends_is_given_up() {
     assert!(
         client.try_rest().is_ok_and(|rest| rest.is_empty() || rest.starts_with(b"HTTP/1.1 408"))
     );
+}
+
+/// The time for a head runs from its first byte, however many follow it one by one.
+#[test]
+fn a_head_that_dribbles_is_given_up_and_content_that_dribbles_arrives() {
+    let dribble = |client: &mut Client, text: &str| {
+        text.bytes().try_for_each(|byte| {
+            // The pace is what is tested: below the timeout for each byte, above it for all of them.
+            std::thread::sleep(std::time::Duration::from_millis(60));
+            client.try_send([byte])
+        })
+    };
+    let mut client = connect_hasty();
+    client.send("GET / HTTP/1.1\r\nHost: test\r\nX: ");
+    let sent = dribble(&mut client, &"a".repeat(100));
+    assert!(sent.is_err() || client.try_response().is_ok_and(|answer| answer.status == 408));
+    let origin = Upstream::answering_hasty(|request, stream| {
+        assert_eq!(request.body, b"hello, world");
+        stream.write_all(OK.as_bytes()).map(|()| true)
+    });
+    let mut client = connect_hasty();
+    client.send(format!(
+        "POST / HTTP/1.1\r\nHost: test\r\nX-Upstream: {origin}\r\nContent-Length: 12\r\n\r\n"
+    ));
+    dribble(&mut client, "hello, world").expect("it is taken");
+    client.response().expect(200, "ok");
 }
 
 /// RFC 9112, section 9.6: a client that sends no more may still read. The answer is owed to it.

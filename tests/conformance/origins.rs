@@ -284,6 +284,28 @@ fn a_response_that_stalls_is_given_up() {
     }
 }
 
+/// A byte now and then is no head: its time runs from the request on, or an origin could hold a client
+/// for ever. Content is another matter: as long as it moves it may take its time.
+#[test]
+fn a_head_that_dribbles_is_504_and_content_that_dribbles_arrives() {
+    let dribble = |stream: &mut std::net::TcpStream, text: &str, pause_ms: u64| {
+        text.bytes().try_for_each(|byte| {
+            // The pace is what is tested: below the timeout for each byte, above it for all of them.
+            std::thread::sleep(Duration::from_millis(pause_ms));
+            stream.write_all(&[byte])
+        })
+    };
+    let origin = Upstream::answering_hasty(move |_, stream| {
+        dribble(stream, &format!("HTTP/1.1 200 OK\r\nX: {}", "a".repeat(100)), 60).map(|()| false)
+    });
+    connect_hasty().send(origin.get()).response().expect_status(504);
+    let origin = Upstream::answering_hasty(move |_, stream| {
+        stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 12\r\n\r\n")?;
+        dribble(stream, "hello, world", 60).map(|()| false)
+    });
+    connect_hasty().send(origin.get()).response().expect(200, "hello, world");
+}
+
 /// RFC 9110, section 5.4: heads of origins that do not fit are 502, not truncated.
 #[test]
 fn a_response_head_that_is_too_large_is_502() {
