@@ -116,6 +116,13 @@ impl<H: Hooks> Worker<H> {
                 result => result?,
             }
             self.ctx.read_time();
+            // What idle origins say comes before the requests that could be sent to them: unread bytes
+            // would be taken for the answer.
+            for event in &events {
+                if let Subject::Origin(id) = Subject::of(event.token().0) {
+                    self.idle_origin_event(id, event);
+                }
+            }
             for event in &events {
                 match Subject::of(event.token().0) {
                     Subject::Master => self.take_orders(),

@@ -269,8 +269,6 @@ impl<H: Hooks> Worker<H> {
         let Some(origin) = self.origins.find(id) else { return };
         let is_broken = origin.wire.note(event);
         match origin.state {
-            // Nothing was asked, so that whatever it says or its end makes it useless.
-            OriginState::Idle if origin.wire.may_read() => self.close_origin(id),
             OriginState::Idle => {}
             OriginState::Busy(client) => self.drive(client),
             OriginState::Connecting(client) => match origin.finish_connecting() {
@@ -285,6 +283,18 @@ impl<H: Hooks> Worker<H> {
                     self.follow(client, next);
                 }
             },
+        }
+    }
+
+    /// The same for a connection that waits in its pool. Nothing was asked there, so that whatever it
+    /// says, or its end, makes it useless.
+    pub(crate) fn idle_origin_event(&mut self, id: Id, event: &mio::event::Event) {
+        let Some(origin) = self.origins.find(id) else { return };
+        if origin.state == OriginState::Idle {
+            origin.wire.note(event);
+            if origin.wire.may_read() {
+                self.close_origin(id);
+            }
         }
     }
 
