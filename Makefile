@@ -6,14 +6,14 @@ TEST_PACKAGES = clang-19 nginx-light apache2-bin haproxy nodejs wrk gdb curl bin
 	iproute2 nftables
 KILN = target/release/kiln
 # Crates that do not link LLVM: their tests build in seconds.
-LEAN = -p admin -p heritage -p hook -p http -p image -p master -p settings -p worker
+LEAN = -p admin -p bench -p heritage -p hook -p http -p image -p master -p settings -p worker
 
 .PHONY: help build run test bench fmt packages-build packages-test
 
 help:
 	@echo 'make run      install what is missing, build, and serve the example scripts'
 	@echo 'make test     install what is missing, and run every check and test'
-	@echo 'make bench    compare with nginx on this machine'
+	@echo 'make bench    compare with nginx and HAProxy on this machine'
 	@echo 'make build    build $(KILN)'
 
 build: packages-build

@@ -10,7 +10,7 @@ use anyhow::bail;
 use heritage::CompileSteps;
 use master::control::{
     ControlReply, ControlRequest, GenerationState, NameStatus, OutStatus, Status, UpstreamsStatus,
-    WorkerActivity, call,
+    WorkerActivity, WorkerStatus, call,
 };
 
 use crate::{cli, config};
@@ -141,7 +141,26 @@ fn print_status(status: &Status) {
             duration(worker.uptime_s)
         );
     }
+    print_forwarding(status);
     print_upstreams(status);
+}
+
+/// How requests get to origins: by the processes that run now, together.
+fn print_forwarding(status: &Status) {
+    let sum = |count: fn(&WorkerStatus) -> u64| status.workers.iter().map(count).sum::<u64>();
+    let forwarded = sum(|worker| worker.forwarded);
+    let turned_away = sum(|worker| worker.turned_away);
+    if forwarded + turned_away == 0 {
+        return;
+    }
+    let opened = sum(|worker| worker.origin_connections);
+    let reused = 100.0 * (1.0 - opened as f64 / forwarded.max(1) as f64);
+    let retries = sum(|worker| worker.retries);
+    let style = if turned_away > 0 { BAD } else { FAINT };
+    println!(
+        "\n{HEAD}to origins{HEAD:#}  {forwarded} requests over {opened} connections \
+         ({reused:.1}% reused one), {retries} sent again, {style}{turned_away} answered 503{style:#}"
+    );
 }
 
 /// What is known of servers beside the configuration, if anything is.

@@ -145,6 +145,16 @@ pub struct WorkerStatus {
     pub requests: u64,
     /// Client connections open now.
     pub connections: u64,
+    /// Requests that this process sent to origins, each time that one was sent.
+    pub forwarded: u64,
+    /// Connections to origins that this process opened; the fewer for its requests, the better its
+    /// pools work.
+    pub origin_connections: u64,
+    /// Requests that this process sent again after a failure.
+    pub retries: u64,
+    /// Requests and connections that this process answered 503, for want of a server, of room in a
+    /// queue or of a place.
+    pub turned_away: u64,
     /// How often the process of this index was replaced.
     pub restarts: u32,
     /// Seconds since this process was forked.

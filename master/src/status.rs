@@ -47,6 +47,10 @@ impl Supervisor<'_> {
             generation: page.generation.load(Ordering::Relaxed),
             requests: worker.requests_before + page.requests.load(Ordering::Relaxed),
             connections: page.connections.load(Ordering::Relaxed),
+            forwarded: page.forwarded.load(Ordering::Relaxed),
+            origin_connections: page.origin_connections.load(Ordering::Relaxed),
+            retries: page.retries.load(Ordering::Relaxed),
+            turned_away: page.turned_away.load(Ordering::Relaxed),
             restarts: worker.restarts,
             uptime_s: worker.age(now).as_secs(),
         }

@@ -511,13 +511,16 @@ impl Kiln {
         let stopped = Arc::clone(&stop);
         let clients = std::thread::spawn(move || {
             let mut outcome = (0, Vec::new());
-            while !stopped.load(Ordering::Relaxed) {
+            // At least once, however soon it is stopped.
+            loop {
                 match ask(address, "hello") {
                     Ok(_) => outcome.0 += 1,
                     Err(error) => outcome.1.push(error),
                 }
+                if stopped.load(Ordering::Relaxed) {
+                    return outcome;
+                }
             }
-            outcome
         });
         Load { stop, clients }
     }
