@@ -127,7 +127,7 @@ user root;
 worker_processes 1;
 pid nginx.pid;
 error_log errors;
-events {{ worker_connections 1024; }}
+events {{ worker_connections 2048; }}
 http {{
     log_format exchanges '$connection $request $status';
     access_log access exchanges;

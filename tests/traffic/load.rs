@@ -24,10 +24,10 @@ const IDLE_CLIENTS: usize = 10_000;
 const IDLE_BYTES_MAX: u64 = 2048;
 
 /// Connections whose requests never come to an end.
-const SLOW_WRITERS: usize = 2000;
+const SLOW_WRITERS: usize = 4000;
 
 /// Connections that ask for much and read nothing.
-const SLOW_READERS: usize = 500;
+const SLOW_READERS: usize = 1000;
 
 /// Lets this process, and the Kiln that it starts next, have as many descriptors as it may.
 #[track_caller]
