@@ -79,8 +79,8 @@ table! {
             takes: "a path",
             check: setting::not_empty,
         };
-        /// Networks whose X-Forwarded-* fields are kept and added to.
-        /// Those of everybody else are replaced, since anybody can write them.
+        /// Networks whose X-Forwarded-Host, -Port and -Proto and Forwarded are kept.
+        /// Those of everybody else are replaced, since anybody can write them; X-Forwarded-For is added to in either case.
         trusted_proxies: Vec<String> = Vec::new(), Kind::List {
             default: "[]",
             takes: "networks in CIDR notation",
