@@ -135,7 +135,6 @@ fn send(client: &mut Wire, request: &mut Request, origin: &mut Origin, ctx: &mut
         Err(_) => {
             // It may have answered before it stopped reading: what it sent is still to be read.
             request.is_abandoned = true;
-            request.closes = true;
             origin.wire.expect_end();
             return Ok(true);
         }

@@ -439,7 +439,7 @@ impl<H: Hooks> Worker<H> {
         if was_sent && !may_repeat {
             return self.fail_exchange(client, fault.status());
         }
-        request.head_sent = 0;
+        request.begin_anew();
         if was_sent && was_reused {
             // The same server may be asked again, over a connection that is new.
             request.needs_new = true;

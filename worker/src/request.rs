@@ -139,6 +139,14 @@ impl Request {
         self.head_sent == self.head.data().len() && self.body_is_terminated
     }
 
+    /// Makes it ready to be sent once more, from its first byte; nothing of its content was taken.
+    pub(crate) fn begin_anew(&mut self) {
+        self.head_sent = 0;
+        self.is_abandoned = false;
+        // The end of an empty body in chunks went to the connection that is lost.
+        self.body_is_terminated = BodyDecoder::from(self.framing).is_done();
+    }
+
     /// Gives its buffer back; its hold ends.
     pub(crate) fn end(mut self, pool: &mut Buffers) {
         self.head.release(pool);

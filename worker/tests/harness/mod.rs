@@ -6,7 +6,7 @@ use std::fs::File;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::os::fd::OwnedFd;
-use std::sync::atomic::{AtomicI64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicUsize, Ordering};
 use std::sync::{Arc, mpsc};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
@@ -26,6 +26,9 @@ thread_local! {
     /// Whether this thread is a worker's, for tests that count what a worker does.
     pub(crate) static IS_WORKER: Cell<bool> = const { Cell::new(false) };
 }
+
+/// Whether the script decides about `/late`; until then the worker does nothing else.
+pub(crate) static MAY_DECIDE: AtomicBool = AtomicBool::new(true);
 
 /// Decides by the first part of the path; counts holds.
 pub(crate) struct Decider {
@@ -69,6 +72,10 @@ impl Hooks for Decider {
             b"/half" => forward("half", &[]),
             b"/none" => forward("none", &[]),
             b"/any" | b"/any-hold" => forward("any", &[]),
+            b"/late" => {
+                wait_until("the script may decide", || MAY_DECIDE.load(Ordering::SeqCst));
+                forward("any", &[])
+            }
             b"" => forward("tunnels", &[]),
             b"/edited" => forward("web", EDITS),
             _ => forward("web", &[]),
@@ -171,6 +178,11 @@ impl Worker {
         let (unused, _) = Channel::pair().unwrap();
         self.master = unused;
         self.thread.take().unwrap()
+    }
+
+    /// Waits until a request is being decided on, or is with an origin.
+    pub(crate) fn wait_for_a_hold(&self) {
+        wait_until("a request is held", || self.held.load(Ordering::SeqCst) > 0);
     }
 
     /// Waits until no request holds a generation.
