@@ -164,7 +164,9 @@ impl Upstreams {
             }
             ServerNews::Ejected { upstream, server, for_ms } => {
                 for id in self.servers_at(&upstream, server) {
-                    self.servers.find(id.0).expect("it is a member").eject(now_ms, for_ms);
+                    if self.may_eject(id, now_ms) {
+                        self.servers.find(id.0).expect("it is a member").eject(now_ms, for_ms);
+                    }
                 }
             }
         }
@@ -268,12 +270,10 @@ impl Upstreams {
                 server.answered(latency_us, now_ms);
                 return None;
             }
-            Deed::Failed if !server.failed(settings.eject_failures) => return None,
+            Deed::Failed if !server.failed(settings.eject_failures, now_ms) => return None,
             Deed::Failed => {}
         }
-        let out = |id: &&ServerId| self.servers.get(id.0).is_some_and(|it| it.is_ejected(now_ms));
-        let would_be_out = upstream.members.iter().filter(out).count() + 1;
-        if would_be_out * 100 > upstream.members.len() * settings.eject_percent as usize {
+        if !self.may_eject(id, now_ms) {
             return None;
         }
         let server = self.servers.find(id.0)?;
@@ -281,6 +281,17 @@ impl Upstreams {
         let (name, address) = (upstream.name.clone(), server.address);
         tracing::warn!(upstream = %name, server = %address, for_ms, "ejected for failures in a row");
         Some(ServerNews::Ejected { upstream: name, server: address, for_ms })
+    }
+
+    /// Whether no more servers of an upstream are out than may be, if this one is. It makes no difference
+    /// who found it failing: when all fail, each worker may find another one first.
+    fn may_eject(&self, id: ServerId, now_ms: u64) -> bool {
+        let upstream = self.servers.get(id.0).and_then(|it| self.upstreams.get(it.upstream.0));
+        let Some(upstream) = upstream else { return false };
+        let is_out =
+            |one: &ServerId| self.servers.get(one.0).is_some_and(|it| it.is_ejected(now_ms));
+        let out = upstream.members.iter().filter(|one| **one == id || is_out(one)).count();
+        out * 100 <= upstream.members.len() * upstream.settings.eject_percent as usize
     }
 
     /// Whether a request that was sent to `tried` servers may be sent once more. Counts it.

@@ -103,8 +103,11 @@ impl Server {
     }
 
     /// It failed. Whether that is enough to eject it: failures in a row, or the first request after it
-    /// came back from an ejection.
-    pub(super) fn failed(&mut self, failures_max: u64) -> bool {
+    /// came back from an ejection. What it had before it was ejected says nothing new.
+    pub(super) fn failed(&mut self, failures_max: u64, now_ms: u64) -> bool {
+        if self.is_ejected(now_ms) {
+            return false;
+        }
         self.failures_in_row += 1;
         failures_max > 0 && (self.ejections > 0 || self.failures_in_row >= failures_max)
     }
@@ -116,9 +119,9 @@ impl Server {
         for_ms
     }
 
-    /// It gets nothing for so long.
+    /// It gets nothing for so long. That several workers find it failing at once is one ejection.
     pub(super) fn eject(&mut self, now_ms: u64, for_ms: u64) {
-        self.ejections += 1;
+        self.ejections += u64::from(!self.is_ejected(now_ms));
         self.failures_in_row = 0;
         self.ejected_until_ms = self.ejected_until_ms.max(now_ms.saturating_add(for_ms));
         self.since_ms = self.ejected_until_ms;

@@ -214,6 +214,30 @@ fn no_more_servers_are_ejected_than_may_be() {
     assert_eq!(only.fail(1, START_MS), None, "the only one stays");
 }
 
+/// A server that dies fails everything that it had, and every worker finds that out.
+#[test]
+fn failures_of_what_a_server_had_before_it_was_ejected_count_as_one() {
+    let mut fixture = Fixture::new(&[1, 2, 3, 4], |upstream| upstream.eject_failures = 1);
+    assert_eq!(fixture.fail(1, START_MS), Some(10_000));
+    let news =
+        ServerNews::Ejected { upstream: "web".to_owned(), server: address(1), for_ms: 10_000 };
+    for _ in 0..10 {
+        assert_eq!(fixture.fail(1, START_MS + 1), None);
+        let _ = fixture.upstreams.learn(news.clone(), START_MS + 1);
+    }
+    assert_eq!(fixture.fail(1, START_MS + 10_001), Some(20_000));
+}
+
+/// When all servers fail at once, each worker may find another one first.
+#[test]
+fn no_more_servers_are_ejected_than_may_be_whoever_says_so() {
+    let mut fixture = Fixture::new(&[1, 2], |upstream| upstream.eject_failures = 1);
+    assert!(fixture.fail(1, START_MS).is_some());
+    let news = ServerNews::Ejected { upstream: "web".to_owned(), server: address(2), for_ms: 500 };
+    let _ = fixture.upstreams.learn(news, START_MS);
+    assert_eq!(fixture.shares(&[1, 2], 10, START_MS), [0, 10]);
+}
+
 #[test]
 fn what_another_worker_ejected_is_out_here_too() {
     let mut fixture = Fixture::new(&[1, 2], |_| {});
