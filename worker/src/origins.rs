@@ -80,6 +80,11 @@ impl<H: Hooks> Worker<H> {
         request.phase = Phase::Queued;
         let until_ms = ctx.after(ctx.timeouts.queue_ms).min(request.over_ms);
         ctx.timers.set(timer, until_ms);
+        // Answers to requests before this one need not wait with it.
+        if connection.wire.flush().is_err() {
+            return Next::Close(CloseReason::ClientGone);
+        }
+        connection.wire.rest(&mut ctx.buffers, &mut ctx.pipes);
         Next::Wait
     }
 
@@ -186,7 +191,10 @@ impl<H: Hooks> Worker<H> {
         let Some(connection) = connections.find(client) else { return Next::Wait };
         let State::Exchange(request) = &mut connection.state else { return Next::Again };
         if matches!(request.phase, Phase::Queued) {
-            return self.open_origin(client);
+            return match connection.wire.flush() {
+                Ok(_) => self.open_origin(client),
+                Err(_) => Next::Close(CloseReason::ClientGone),
+            };
         }
         let Some(origin) = request.origin.and_then(|id| origins.find(id)) else {
             return Next::Wait;

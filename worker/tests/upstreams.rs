@@ -123,6 +123,24 @@ fn a_request_that_waits_too_long_is_503() {
 }
 
 #[test]
+fn an_answer_does_not_wait_with_the_request_behind_it() {
+    let origin = Origin::start();
+    let any = Upstream { connections: 1, ..upstream(&[origin.address]) };
+    let worker = Worker::start(&origin, |settings| {
+        settings.upstreams.insert("any".to_owned(), any);
+        settings.timeouts.queue_ms = 60_000;
+    });
+    let mut holding = worker.connect();
+    holding.send("GET /any-hold HTTP/1.1\r\nHost: t\r\n\r\n");
+    wait_until("it is held", || origin.connections.load(Ordering::SeqCst) == 1);
+    let mut client = worker.connect();
+    client.send("GET /fixed HTTP/1.1\r\nHost: t\r\n\r\nGET /any HTTP/1.1\r\nHost: t\r\n\r\n");
+    assert_eq!(client.response().text(), "hello world\n");
+    holding.reset();
+    assert_eq!(client.response().text(), "plain");
+}
+
+#[test]
 fn a_whole_exchange_has_its_time() {
     let origin = Origin::start();
     let any = Upstream { exchange_ms: Some(150), ..upstream(&[origin.address]) };
