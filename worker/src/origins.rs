@@ -32,21 +32,22 @@ impl<H: Hooks> Worker<H> {
             let Worker { connections, upstreams, ctx, ready, .. } = self;
             let request = connections.find(client).and_then(Connection::request);
             let Some(request) = request else { return Next::Wait };
-            let first = upstreams.next_waiting(request.upstream);
-            if let Some(first) = first.filter(|first| *first != client) {
-                // It may have waited for a server that came back by itself.
-                ready.push_back(first);
-                return self.queue(client);
-            }
             let (upstream, tried) = (request.upstream, &request.tried);
             let server = match upstreams.choose(upstream, request.key_hash, tried, ctx.now_ms) {
                 Choice::Server(server) => server,
-                Choice::Busy => return self.queue(client),
+                Choice::Busy(owner) => return self.queue(client, owner),
                 Choice::Nobody => {
                     let status = request.failure;
                     return self.turn_down(client, status);
                 }
             };
+            let first = upstreams.next_waiting(upstream, server);
+            if let Some(first) = first.filter(|first| *first != client) {
+                // It may have waited for a server that came back by itself.
+                ready.push_back(first);
+                let owner = upstreams.hashes(upstream).then_some(server);
+                return self.queue(client, owner);
+            }
             if matches!(request.phase, Phase::Queued) {
                 request.phase = Phase::Connecting;
                 self.leave_queue(client);
@@ -65,16 +66,19 @@ impl<H: Hooks> Worker<H> {
         }
     }
 
-    /// Lets a request wait for a server, unless it does already.
-    fn queue(&mut self, client: Id) -> Next {
+    /// Lets a request wait for a server, unless it does already: for the owner of its key, if it has one.
+    fn queue(&mut self, client: Id, owner: Option<ServerId>) -> Next {
         let Worker { connections, upstreams, ctx, .. } = self;
         let Some(connection) = connections.find(client) else { return Next::Wait };
         let timer = connection.timer;
         let Some(request) = connection.request() else { return Next::Wait };
         if matches!(request.phase, Phase::Queued) {
+            if owner.is_some() {
+                upstreams.renew_owner(request.upstream, client, owner);
+            }
             return Next::Wait;
         }
-        if !upstreams.enqueue(request.upstream, client) {
+        if !upstreams.enqueue(request.upstream, client, owner, &request.tried) {
             return self.turn_down(client, 503);
         }
         request.phase = Phase::Queued;
@@ -94,8 +98,7 @@ impl<H: Hooks> Worker<H> {
         let Some(connection) = connections.find(client) else { return };
         ctx.timers.clear(connection.timer);
         let Some(request) = connection.request() else { return };
-        upstreams.dequeue(request.upstream, client);
-        ready.extend(upstreams.next_waiting(request.upstream));
+        ready.extend(upstreams.dequeue(request.upstream, client));
     }
 
     /// No server is left for a request.

@@ -59,7 +59,7 @@ impl Upstreams {
         }
         let now = Moment { now_ms, slow_start_ms: upstream.settings.slow_start_ms };
         let chosen = match (&candidates[..], balance) {
-            ([], _) => return Choice::Busy,
+            ([], _) => return Choice::Busy(None),
             (&[only], _) => only,
             (able, Balance::RoundRobin) => round_robin(able, servers, now),
             (able, Balance::LeastRequests) => {
@@ -77,7 +77,7 @@ impl Upstreams {
         // A key waits for its own server: going elsewhere would be what the key is against.
         match of(servers, chosen).active < most {
             true => Choice::Server(chosen),
-            false => Choice::Busy,
+            false => Choice::Busy(Some(chosen)),
         }
     }
 }

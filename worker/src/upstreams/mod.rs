@@ -45,8 +45,9 @@ pub(crate) const SERVERS_MAX: usize = 1024;
 pub(crate) enum Choice {
     /// This server.
     Server(ServerId),
-    /// Somebody, when a request is over: all that could are at their limit.
-    Busy,
+    /// Somebody, when a request is over: all that could are at their limit. A key waits for its own
+    /// server, which is this one.
+    Busy(Option<ServerId>),
     /// No server that could is left.
     Nobody,
 }
@@ -76,13 +77,23 @@ struct Upstream {
     patience: Patience,
     /// Every server that is configured, in the order of the configuration.
     members: Vec<ServerId>,
-    /// Requests that wait, by their clients; the first came first.
-    queue: VecDeque<Id>,
+    /// Requests that wait; the first came first.
+    queue: VecDeque<Waiting>,
     budget: RetryBudget,
     /// Where `hash` looks keys up.
     maglev: Option<Maglev>,
     /// Whose turn it is among equals.
     turn: usize,
+}
+
+/// A request that waits.
+#[derive(Debug)]
+struct Waiting {
+    client: Id,
+    /// The server that its key belongs to, where that counts.
+    owner: Option<ServerId>,
+    /// Servers that have failed it.
+    tried: Vec<ServerId>,
 }
 
 /// All upstreams of a worker.
@@ -158,9 +169,8 @@ impl Upstreams {
                     let server = self.servers.find(id.0).expect("it is a member");
                     server.checked(is_well, now_ms);
                 }
-                changed
-                    .waiting
-                    .extend(self.find(upstream.as_bytes()).and_then(|id| self.next_waiting(id)));
+                let found = self.find(upstream.as_bytes()).and_then(|id| self.upstreams.get(id.0));
+                changed.waiting.extend(found.into_iter().flat_map(Upstream::waiting));
             }
             ServerNews::Ejected { upstream, server, for_ms } => {
                 for id in self.servers_at(&upstream, server) {
@@ -253,11 +263,11 @@ impl Upstreams {
     pub(crate) fn end(&mut self, id: ServerId) -> Option<Id> {
         let server = self.servers.find(id.0)?;
         server.active -= 1;
-        let (upstream, is_over) = (server.upstream, !server.is_member && server.active == 0);
-        if is_over {
+        let upstream = server.upstream;
+        if !server.is_member && server.active == 0 {
             self.servers.remove(id.0);
         }
-        self.next_waiting(upstream)
+        self.next_waiting(upstream, id)
     }
 
     /// Takes note of how a server did. Gives for how long it is ejected, if it has just been.
@@ -308,30 +318,44 @@ impl Upstreams {
         }
     }
 
-    /// Lets a request wait. False if the queue is full.
+    /// Lets a request wait: for the owner of its key if it has one, or else for any server but those
+    /// that were tried. False if the queue is full.
     #[must_use]
-    pub(crate) fn enqueue(&mut self, id: UpstreamId, client: Id) -> bool {
+    pub(crate) fn enqueue(
+        &mut self,
+        id: UpstreamId,
+        client: Id,
+        owner: Option<ServerId>,
+        tried: &[ServerId],
+    ) -> bool {
         let Some(upstream) = self.upstreams.find(id.0) else { return false };
         let has_room = upstream.queue.len() < upstream.settings.queue as usize;
         if has_room {
-            upstream.queue.push_back(client);
+            upstream.queue.push_back(Waiting { client, owner, tried: tried.to_vec() });
         }
         has_room
     }
 
-    /// A request waits no more.
-    pub(crate) fn dequeue(&mut self, id: UpstreamId, client: Id) {
-        if let Some(upstream) = self.upstreams.find(id.0) {
-            match upstream.queue.front() == Some(&client) {
-                true => drop(upstream.queue.pop_front()),
-                false => upstream.queue.retain(|&waiting| waiting != client),
-            }
-        }
+    /// A key has another owner meanwhile: its request waits for that one.
+    pub(crate) fn renew_owner(&mut self, id: UpstreamId, client: Id, owner: Option<ServerId>) {
+        let queue = self.upstreams.find(id.0).map(|upstream| &mut upstream.queue);
+        let waiting = queue.into_iter().flatten().find(|waiting| waiting.client == client);
+        waiting.into_iter().for_each(|waiting| waiting.owner = owner);
     }
 
-    /// The client whose request waited longest.
-    pub(crate) fn next_waiting(&self, id: UpstreamId) -> Option<Id> {
-        self.upstreams.get(id.0)?.queue.front().copied()
+    /// A request waits no more. Gives the next client that waits for the same.
+    pub(crate) fn dequeue(&mut self, id: UpstreamId, client: Id) -> Option<Id> {
+        let queue = &mut self.upstreams.find(id.0)?.queue;
+        let at = queue.iter().position(|waiting| waiting.client == client)?;
+        let Waiting { owner, .. } = queue.remove(at)?;
+        queue.iter().find(|waiting| waiting.owner == owner).map(|waiting| waiting.client)
+    }
+
+    /// The client whose request waited longest of those that this server would do for. Others are not
+    /// waited for: a server that is slow holds up those alone whose keys are its own.
+    pub(crate) fn next_waiting(&self, id: UpstreamId, server: ServerId) -> Option<Id> {
+        let queue = &self.upstreams.get(id.0)?.queue;
+        queue.iter().find(|waiting| waiting.would_take(server)).map(|waiting| waiting.client)
     }
 
     fn servers_at(&self, upstream: &str, address: SocketAddr) -> Vec<ServerId> {
@@ -364,7 +388,7 @@ impl Upstreams {
         upstream.maglev = None;
         let is_gone = |gone: &ServerId| !upstream.members.contains(gone);
         let gone: Vec<ServerId> = before.into_iter().filter(is_gone).collect();
-        changed.waiting.extend(upstream.queue.front());
+        changed.waiting.extend(upstream.waiting());
         for id in gone {
             self.dismiss(id, changed);
         }
@@ -382,7 +406,7 @@ impl Upstreams {
 
     fn dissolve(&mut self, id: UpstreamId, changed: &mut Changed) {
         let upstream = self.upstreams.remove(id.0).expect("it was configured");
-        changed.waiting.extend(upstream.queue);
+        changed.waiting.extend(upstream.waiting());
         for member in upstream.members {
             self.dismiss(member, changed);
         }
@@ -420,6 +444,17 @@ impl Upstream {
             maglev: None,
             turn: 0,
         }
+    }
+
+    /// Every client that waits, in their order.
+    fn waiting(&self) -> impl Iterator<Item = Id> {
+        self.queue.iter().map(|waiting| waiting.client)
+    }
+}
+
+impl Waiting {
+    fn would_take(&self, server: ServerId) -> bool {
+        self.owner.is_none_or(|owner| owner == server) && !self.tried.contains(&server)
     }
 }
 

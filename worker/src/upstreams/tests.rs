@@ -268,18 +268,40 @@ fn requests_beyond_the_limit_of_every_server_wait_in_their_order() {
     });
     let ports: Vec<u16> = (0..4).map(|_| fixture.use_one()).collect();
     assert_eq!(ports, [1, 2, 1, 2]);
-    assert_eq!(fixture.choose_for("", &[], START_MS), Choice::Busy);
+    assert_eq!(fixture.choose_for("", &[], START_MS), Choice::Busy(None));
     let [first, second, third] = [(); 3].map(|()| fixture.name());
     let web = fixture.web;
-    assert!(fixture.upstreams.enqueue(web, first) && fixture.upstreams.enqueue(web, second));
-    assert!(!fixture.upstreams.enqueue(web, third), "the queue is full");
+    assert!(fixture.upstreams.enqueue(web, first, None, &[]));
+    assert!(fixture.upstreams.enqueue(web, second, None, &[]));
+    assert!(!fixture.upstreams.enqueue(web, third, None, &[]), "the queue is full");
     let server = fixture.at(2);
     assert_eq!(fixture.upstreams.end(server), Some(first));
     assert_eq!(fixture.use_one(), 2);
-    fixture.upstreams.dequeue(web, first);
-    assert_eq!(fixture.upstreams.next_waiting(web), Some(second));
-    fixture.upstreams.dequeue(web, second);
+    assert_eq!(fixture.upstreams.dequeue(web, first), Some(second));
+    assert_eq!(fixture.upstreams.next_waiting(web, server), Some(second));
+    assert_eq!(fixture.upstreams.dequeue(web, second), None);
     assert_eq!(fixture.upstreams.end(server), None);
+}
+
+/// One server that is slow is not to hold up what the others could do.
+#[test]
+fn requests_wait_only_behind_those_that_the_same_server_would_do_for() {
+    let mut fixture = Fixture::new(&[1, 2], |upstream| {
+        (upstream.balance, upstream.connections) = (Balance::Hash, 1);
+    });
+    let (web, slow) = (fixture.web, fixture.use_one());
+    let slow = fixture.at(slow);
+    let Choice::Busy(owner) = fixture.choose_for("", &[], START_MS) else { panic!("it has room") };
+    assert_eq!(owner, Some(slow), "the key has to wait for its own server");
+    let other = fixture.at(1 + fixture.port(slow) % 2);
+    let [waits, failed] = [(); 2].map(|()| fixture.name());
+    assert!(fixture.upstreams.enqueue(web, waits, owner, &[]));
+    assert!(fixture.upstreams.enqueue(web, failed, None, &[other]));
+    assert_eq!(fixture.upstreams.next_waiting(web, other), None);
+    assert_eq!(fixture.upstreams.end(slow), Some(waits));
+    fixture.upstreams.renew_owner(web, waits, Some(other));
+    assert_eq!(fixture.upstreams.next_waiting(web, other), Some(waits));
+    assert_eq!(fixture.upstreams.next_waiting(web, slow), Some(failed));
 }
 
 #[test]
@@ -305,7 +327,7 @@ fn another_configuration_keeps_what_is_known_of_servers_that_stay() {
     fixture.upstreams.begin(goes);
     assert_eq!(fixture.upstreams.put_idle(goes, idle), None);
     let waits = fixture.name();
-    assert!(fixture.upstreams.enqueue(fixture.web, waits));
+    assert!(fixture.upstreams.enqueue(fixture.web, waits, None, &[]));
 
     let mut settings = fixture.settings.clone();
     let web = settings.upstreams.get_mut("web").expect("it is configured");
