@@ -229,7 +229,13 @@ impl<H: Hooks> Worker<H> {
         let Some(request) = self.take_request(client) else { return Next::Wait };
         let origin = request.origin.expect("it carried the request");
         let is_connect = request.purpose == Purpose::Connect;
+        let sent_us = request.sent_us;
         request.end(&mut self.ctx.buffers);
+        if is_connect && let Some(server) = self.origins.find(origin).map(|origin| origin.server) {
+            // All that it was asked for was to take the connection.
+            let latency_us = self.ctx.now_us.saturating_sub(sent_us);
+            self.judge(server, Deed::Answered { latency_us });
+        }
         let Worker { connections, origins, ctx, .. } = self;
         let Some(connection) = connections.find(client) else { return Next::Wait };
         if is_connect {
@@ -330,6 +336,11 @@ impl<H: Hooks> Worker<H> {
         let fault = match (&request.phase, request.awaited_of_origin) {
             _ if is_connecting => OriginFault::ConnectTimeout,
             (Phase::Relaying { .. }, _) => OriginFault::BodyTimeout,
+            // All the time went by waiting for the client to send its body.
+            (_, Awaited::Nothing) => {
+                let next = self.fail_exchange(client, 408);
+                return self.follow(client, next);
+            }
             _ if request.over_ms <= now_ms => OriginFault::HeadTimeout,
             (Phase::AwaitingHead, Awaited::Continue) => return self.tell_to_continue(client),
             _ => OriginFault::HeadTimeout,
@@ -440,6 +451,7 @@ impl<H: Hooks> Worker<H> {
         server: Option<ServerId>,
         was_reused: bool,
     ) -> Next {
+        let now_ms = self.ctx.now_ms;
         let Some(request) = self.request(client) else { return Next::Wait };
         let was_sent = !matches!(request.phase, Phase::Connecting);
         let may_repeat = request.is_idempotent
@@ -447,7 +459,9 @@ impl<H: Hooks> Worker<H> {
             && !request.is_being_answered
             && fault == OriginFault::Ended;
         request.failure = fault.status();
-        if was_sent && !may_repeat {
+        // Without any time left the next server could only be found too slow.
+        let is_over = request.over_ms <= now_ms;
+        if is_over || was_sent && !may_repeat {
             return self.fail_exchange(client, fault.status());
         }
         request.begin_anew();

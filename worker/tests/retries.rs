@@ -83,3 +83,18 @@ fn a_request_is_sent_again_whose_old_connection_takes_nothing() {
     assert_eq!(client.response().text(), "ok");
     assert_eq!(client.get("/any").text(), "ok", "neither connection had to close");
 }
+
+/// What a client or another server takes too long for is not this server's fault.
+#[test]
+fn a_request_whose_time_is_over_is_no_failure_of_the_next_server() {
+    let (_full, unopened) = harness::full_listener();
+    let origin = Origin::start();
+    let eject = |any| Upstream { eject_failures: 1, eject_percent: 100, ..any };
+    let any = Upstream { exchange_ms: Some(100), ..eject(upstream(&[unopened, origin.address])) };
+    let worker = start(any, &origin);
+    assert_eq!(worker.connect().get("/any").status(), 504);
+    let mut slow = worker.connect();
+    slow.send("POST /any HTTP/1.1\r\nHost: t\r\nContent-Length: 9\r\n\r\n");
+    assert_eq!(slow.response().status(), 408);
+    assert_eq!(worker.connect().get("/any").text(), "plain");
+}

@@ -130,6 +130,24 @@ fn connect_to_a_server_that_is_not_there_is_502_and_the_connection_closes() {
     client.expect_end();
 }
 
+/// Failures that others come between are not in a row.
+#[test]
+fn a_server_that_takes_connections_is_no_failing_one() {
+    let origin = Origin::start();
+    let address = harness::unused_address();
+    let worker = Worker::start(&origin, |settings| {
+        let tunnels = harness::upstream(&[address]);
+        let tunnels = settings::Upstream { connect: true, eject_failures: 2, ..tunnels };
+        let tunnels = settings::Upstream { eject_percent: 100, ..tunnels };
+        settings.upstreams.insert("tunnels".to_owned(), tunnels);
+    });
+    for _ in 0..3 {
+        assert_eq!(worker.connect().send(CONNECT).response().status(), 502);
+        let _server = std::net::TcpListener::bind(address).expect("nobody has it");
+        assert_eq!(worker.connect().send(CONNECT).head().status(), 200);
+    }
+}
+
 #[test]
 fn a_tunnel_in_which_nothing_moves_is_closed() {
     let origin = Origin::start();
