@@ -244,10 +244,11 @@ fn begin_response(
     let bytes = &origin.wire.inbound.data()[..length];
     let date = &ctx.date;
     if is_wanted {
-        let written = client.outbound.encode(&mut ctx.buffers, |out| {
-            encode::relayed_response(out, head, bytes, frame, date)
-        });
-        if written.is_err() {
+        // A spill is a 100 that found no room; what comes later must not overtake it.
+        let has_room = !client.has_spill();
+        let write =
+            |out: &mut http::Output<'_>| encode::relayed_response(out, head, bytes, frame, date);
+        if !has_room || client.outbound.encode(&mut ctx.buffers, write).is_err() {
             return await_room(client, request);
         }
     }
