@@ -63,6 +63,10 @@ impl Tunnel {
             if self.client_is_through && self.origin_is_through {
                 return Flow::Over;
             }
+            // Of an origin that breaks after its end the client may still read all that it said.
+            if self.client_is_through && client.broke_after_end() {
+                return Flow::ClientBroke;
+            }
             if !there && !back {
                 return Flow::Blocked;
             }

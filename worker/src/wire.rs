@@ -23,6 +23,8 @@ pub(crate) struct Wire {
     end_is_near: bool,
     /// End-of-file was read.
     has_ended: bool,
+    /// The poll has reported that neither direction works any more.
+    is_broken: bool,
     /// Whether a byte moved since [`Wire::take_progress`].
     has_moved: bool,
     /// The last read took as much as there was room for: more comes than fits a buffer.
@@ -60,6 +62,7 @@ impl Wire {
             is_writable: true,
             end_is_near: false,
             has_ended: false,
+            is_broken: false,
             has_moved: false,
             has_filled: false,
             inbound: Slot::default(),
@@ -80,6 +83,7 @@ impl Wire {
         self.is_readable |= event.is_readable() || event.is_read_closed() || is_broken;
         self.is_writable |= event.is_writable() || is_broken;
         self.end_is_near |= event.is_read_closed() || is_broken;
+        self.is_broken |= is_broken;
         is_broken
     }
 
@@ -110,6 +114,11 @@ impl Wire {
 
     pub(crate) fn has_ended(&self) -> bool {
         self.has_ended
+    }
+
+    /// Whether the peer sent its end and then broke the connection, which no read tells any more.
+    pub(crate) fn broke_after_end(&self) -> bool {
+        self.has_ended && self.is_broken
     }
 
     /// Whether anything waits to be written.

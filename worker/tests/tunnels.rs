@@ -148,6 +148,31 @@ fn a_server_that_takes_connections_is_no_failing_one() {
     }
 }
 
+/// Nothing is left to be read that would tell.
+#[test]
+fn a_client_that_breaks_off_after_its_end_takes_the_tunnel_along() {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port is free");
+    let address = listener.local_addr().expect("it has one");
+    let origin = Origin::start();
+    let worker = Worker::start(&origin, |settings| {
+        take_connect(settings);
+        let servers = harness::upstream(&[address]).servers;
+        settings.upstreams.get_mut("tunnels").expect("it is there").servers = servers;
+    });
+    let mut client = worker.connect();
+    assert_eq!(client.send(CONNECT).head().status(), 200);
+    let (mut server, _) = listener.accept().expect("the tunnel's");
+    server.set_read_timeout(Some(harness::PATIENCE)).expect("it is ours");
+    client.half_close();
+    assert_eq!(server.read(&mut [0]).expect("the end"), 0);
+    client.reset();
+    // A reset is all that is to come.
+    harness::wait_until("the server is told", || {
+        let error = nix::sys::socket::getsockopt(&server, nix::sys::socket::sockopt::SocketError);
+        error.expect("it is a socket") != 0
+    });
+}
+
 #[test]
 fn a_tunnel_in_which_nothing_moves_is_closed() {
     let origin = Origin::start();
