@@ -77,6 +77,8 @@ pub(crate) struct Connection {
     pub(crate) head_has_begun: bool,
     /// Requests begun on this connection.
     pub(crate) requests: u64,
+    /// Whether its next turn is arranged already: events must not give it more turns than others have.
+    pub(crate) is_ready: bool,
 }
 
 // An idle connection costs this and an entry of the timers; it holds no buffer. 10,000 of them are to
@@ -87,7 +89,16 @@ impl Connection {
     pub(crate) fn new(wire: Wire, client: SocketAddr, timer: TimerId) -> Self {
         let scan = Scan::default();
         let state = State::Head;
-        Connection { wire, state, client, timer, scan, head_has_begun: false, requests: 0 }
+        Connection {
+            wire,
+            state,
+            client,
+            timer,
+            scan,
+            head_has_begun: false,
+            requests: 0,
+            is_ready: false,
+        }
     }
 
     /// Whether closing it now breaks nothing that the client waits for.

@@ -161,8 +161,11 @@ impl<H: Hooks> Worker<H> {
         }
     }
 
-    /// Takes a connection as far as it gets.
+    /// Takes a connection as far as it gets, unless its turn comes by itself.
     pub(crate) fn drive(&mut self, id: Id) {
+        if self.connections.get(id).is_none_or(|connection| connection.is_ready) {
+            return;
+        }
         for _ in 0..STEPS_MAX {
             match self.step(id) {
                 Next::Again => {}
@@ -171,7 +174,10 @@ impl<H: Hooks> Worker<H> {
                 Next::Close(reason) => return self.close(id, reason),
             }
         }
-        self.ready.push_back(id);
+        if let Some(connection) = self.connections.find(id) {
+            connection.is_ready = true;
+            self.ready.push_back(id);
+        }
     }
 
     fn step(&mut self, id: Id) -> Next {
@@ -198,9 +204,11 @@ impl<H: Hooks> Worker<H> {
     /// Connections that had to let others go first.
     fn serve_ready(&mut self) {
         for _ in 0..self.ready.len() {
-            if let Some(id) = self.ready.pop_front() {
-                self.drive(id);
+            let Some(id) = self.ready.pop_front() else { return };
+            if let Some(connection) = self.connections.find(id) {
+                connection.is_ready = false;
             }
+            self.drive(id);
         }
     }
 

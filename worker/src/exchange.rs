@@ -73,7 +73,22 @@ impl OriginFault {
 }
 
 /// Rounds of an exchange before others get their turn: with 16 KiB a round, about half a megabyte.
-pub(crate) const ROUNDS_MAX: usize = 32;
+const ROUNDS_MAX: usize = 32;
+
+/// What a round counts for in which a pipe is used: it moves up to a megabyte, so there are two of them.
+const SPLICED_ROUNDS: usize = ROUNDS_MAX / 2;
+
+/// The rounds of one turn.
+#[derive(Debug, Default)]
+pub(crate) struct Rounds(usize);
+
+impl Rounds {
+    /// Counts a round, and says whether another may follow.
+    pub(crate) fn may_go_on(&mut self, one: &Wire, other: &Wire) -> bool {
+        self.0 += if one.has_pipe() || other.has_pipe() { SPLICED_ROUNDS } else { 1 };
+        self.0 < ROUNDS_MAX
+    }
+}
 
 /// Bytes that must be left of a body for splicing it: below, two more system calls for the pipe cost
 /// more than the copy.
@@ -93,7 +108,8 @@ pub(crate) fn pump(
         // Answers to requests before this one need not wait for its server.
         return flush(client).map_or_else(|outcome| outcome, |_| Outcome::Blocked);
     }
-    for _ in 0..ROUNDS_MAX {
+    let mut rounds = Rounds::default();
+    loop {
         let moved = send(client, request, origin, ctx).and_then(|sent| {
             let received = match request.phase {
                 Phase::Relaying { .. } => relay(client, request, origin, ctx),
@@ -102,12 +118,12 @@ pub(crate) fn pump(
             Ok(sent | received?)
         });
         match moved {
-            Ok(true) => {}
+            Ok(true) if rounds.may_go_on(client, &origin.wire) => {}
+            Ok(true) => return Outcome::Yield,
             Ok(false) => return Outcome::Blocked,
             Err(outcome) => return outcome,
         }
     }
-    Outcome::Yield
 }
 
 /// One round of the request's way to the origin.

@@ -7,7 +7,7 @@
 use std::io;
 
 use crate::context::Context;
-use crate::exchange::ROUNDS_MAX;
+use crate::exchange::Rounds;
 use crate::table::Id;
 use crate::wire::{Fill, Wire};
 
@@ -49,7 +49,8 @@ impl Tunnel {
 
     /// Moves what can be moved, in both directions.
     pub(crate) fn pump(&mut self, client: &mut Wire, origin: &mut Wire, ctx: &mut Context) -> Flow {
-        for _ in 0..ROUNDS_MAX {
+        let mut rounds = Rounds::default();
+        loop {
             let there = match pass(client, origin, &mut self.client_is_through, ctx) {
                 Ok(moved) => moved,
                 Err(Broken::Reader) => return Flow::ClientBroke,
@@ -70,8 +71,10 @@ impl Tunnel {
             if !there && !back {
                 return Flow::Blocked;
             }
+            if !rounds.may_go_on(client, origin) {
+                return Flow::Yield;
+            }
         }
-        Flow::Yield
     }
 }
 
