@@ -39,7 +39,8 @@ pub(crate) struct EventLoop {
     channel: Channel,
     survey: Survey,
     resolver: Resolver,
-    probes: BTreeMap<usize, Probe>,
+    /// The checks that run, each with what it is for.
+    probes: BTreeMap<usize, (CheckId, Probe)>,
     next_probe: usize,
     started: Instant,
 }
@@ -99,7 +100,7 @@ impl EventLoop {
 
     /// Time to what is due next; none if nothing is.
     fn wait(&self) -> Option<Duration> {
-        let deadlines = self.probes.values().map(|probe| probe.deadline_ms);
+        let deadlines = self.probes.values().map(|(_, probe)| probe.deadline_ms);
         let due_ms = deadlines.chain(self.survey.next_due_ms()).min()?;
         let due = self.started + Duration::from_millis(due_ms);
         Some(due.saturating_duration_since(Instant::now()))
@@ -113,24 +114,24 @@ impl EventLoop {
             let number = self.next_probe;
             self.next_probe += 1;
             let deadline_ms = now_ms + self.survey.target(id).health.timeout_ms;
-            match Probe::start(id, deadline_ms, self.poll.registry(), Token(number)) {
-                Ok(probe) => drop(self.probes.insert(number, probe)),
+            match Probe::start(id.server, deadline_ms, self.poll.registry(), Token(number)) {
+                Ok(probe) => drop(self.probes.insert(number, (id, probe))),
                 Err(error) => self.check_ended(id, Err(error.into())),
             }
         }
     }
 
     fn end_late(&mut self, now_ms: u64) {
-        let late = self.probes.extract_if(.., |_, probe| probe.deadline_ms <= now_ms);
-        for probe in late.map(|(_, probe)| probe).collect::<Vec<_>>() {
-            self.check_ended(probe.id, Err(Failure::TimedOut));
+        let late = self.probes.extract_if(.., |_, (_, probe)| probe.deadline_ms <= now_ms);
+        for id in late.map(|(_, (id, _))| id).collect::<Vec<_>>() {
+            self.check_ended(id, Err(Failure::TimedOut));
         }
     }
 
     fn advance(&mut self, number: usize) {
         // An event of this turn for a check that ended in it.
-        let Some(probe) = self.probes.get_mut(&number) else { return };
-        let id = probe.id;
+        let Some((id, probe)) = self.probes.get_mut(&number) else { return };
+        let id = *id;
         if let Some(answer) = probe.advance(&self.survey.target(id).request) {
             self.probes.remove(&number);
             self.check_ended(id, answer);

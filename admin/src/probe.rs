@@ -10,8 +10,6 @@ use http::{Limits, ResponseError, ResponseHead, Scan};
 use mio::net::TcpStream;
 use mio::{Interest, Registry, Token};
 
-use crate::checks::CheckId;
-
 /// Bytes of the longest head, as a worker's buffer has it. Interim heads before it count.
 const HEAD_BYTES_MAX: usize = 16 * 1024;
 
@@ -70,10 +68,9 @@ impl Answer {
     }
 }
 
-/// A check that runs.
+/// A question to one server that is not answered yet.
 #[derive(Debug)]
 pub(crate) struct Probe {
-    pub(crate) id: CheckId,
     /// When it is late.
     pub(crate) deadline_ms: u64,
     stream: TcpStream,
@@ -85,14 +82,14 @@ pub(crate) struct Probe {
 impl Probe {
     /// Begins to connect.
     pub(crate) fn start(
-        id: CheckId,
+        server: SocketAddr,
         deadline_ms: u64,
         registry: &Registry,
         token: Token,
     ) -> io::Result<Self> {
-        let mut stream = connect(id.server)?;
+        let mut stream = connect(server)?;
         registry.register(&mut stream, token, Interest::READABLE | Interest::WRITABLE)?;
-        Ok(Probe { id, deadline_ms, stream, sent: 0, answer: Answer::default() })
+        Ok(Probe { deadline_ms, stream, sent: 0, answer: Answer::default() })
     }
 
     /// Goes on as far as the socket permits; gives the outcome once there is one.
