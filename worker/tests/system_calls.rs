@@ -67,7 +67,9 @@ fn check(target: &str, sides: usize) {
     let waits = took(&["epoll_wait", "epoll_pwait"]);
     let limit = REQUESTS * sides + OTHERS_MAX;
     assert!(reads <= limit && writes <= limit && waits <= limit, "{all}");
-    assert!(reads >= REQUESTS && writes >= REQUESTS, "strace saw too little: {all}");
+    // The client has its last answer before the call that wrote it has returned to strace.
+    let seen_min = REQUESTS - 1;
+    assert!(reads >= seen_min && writes >= seen_min, "strace saw too little: {all}");
     assert!(calls.values().sum::<usize>() <= OTHERS_MAX, "{all}");
 }
 
