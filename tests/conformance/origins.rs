@@ -2,9 +2,11 @@
 //! one (RFC 9112, sections 2.2, 4, 5, 6.3, 8 and 9.2).
 
 use std::io::{ErrorKind, Read, Write};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use tests::{Kiln, Origin, Signal};
+use tests::{Kiln, Origin, Signal, until_true};
 
 use crate::site::{OK, Upstream, check, connect, connect_hasty};
 
@@ -180,20 +182,24 @@ fn what_waits_on_a_pooled_connection_is_not_the_answer_to_a_request_sent_after_i
 }
 
 /// RFC 9112, section 9.2: a response before any request is an error, not an answer. It may win the race
-/// with the request on a new connection, but never be mistaken for the next answer.
+/// with the request on a new connection; what comes after it, once it is there, is nobody's answer.
 #[test]
 fn an_origin_that_answers_before_it_is_asked_confuses_nobody() {
-    let origin = Upstream::raw(|mut stream, _| {
+    let closed = Arc::new(AtomicUsize::new(0));
+    let closed_by_kiln = closed.clone();
+    let origin = Upstream::raw(move |mut stream, _| {
         let _ = stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nearly");
         let _ = stream.read(&mut [0; 4096]);
         let _ = stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nlater");
         let _ = stream.read(&mut [0; 4096]);
+        closed_by_kiln.fetch_add(1, Ordering::SeqCst);
     });
-    for _ in 0..3 {
+    for connections in 1..=3 {
         let mut client = connect();
         let answer = client.send(origin.get()).response();
         assert!(answer.status == 502 || answer.text() == "early", "{answer:?}");
         client.get("/after").expect(200, "GET /after test");
+        until_true("the connection is closed", || closed.load(Ordering::SeqCst) >= connections);
     }
 }
 
