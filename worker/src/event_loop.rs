@@ -136,6 +136,9 @@ impl<H: Hooks> Worker<H> {
             self.expire();
             self.report();
         }
+        for id in self.connections.ids() {
+            self.close(id, CloseReason::WorkerStopped);
+        }
         Ok(())
     }
 
@@ -323,6 +326,11 @@ impl<H: Hooks> Worker<H> {
         if let Some(request) = self.take_request(id) {
             if let Some(origin) = request.origin {
                 self.close_origin(origin);
+            }
+            if request.is_framed_by_close()
+                && let Some(connection) = self.connections.find(id)
+            {
+                connection.wire.close_with_reset();
             }
             request.end(&mut self.ctx.buffers);
         }

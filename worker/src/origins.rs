@@ -380,18 +380,18 @@ impl<H: Hooks> Worker<H> {
 
     /// Answers for an origin that did not, or a client whose body is wrong.
     pub(crate) fn fail_exchange(&mut self, client: Id, status: u16) -> Next {
+        let Some(request) = self.request(client) else { return Next::Wait };
+        if matches!(request.phase, Phase::Relaying { .. }) {
+            return Next::Close(CloseReason::ClientGone);
+        }
         let Some(request) = self.take_request(client) else { return Next::Wait };
         if let Some(id) = request.origin {
             self.close_origin(id);
         }
-        let has_begun = matches!(request.phase, Phase::Relaying { .. });
         let (version, answers_head) = (request.version, request.answers_head);
         let is_connect = request.purpose == Purpose::Connect;
         let closes = request.closes || !request.body.is_done() || is_connect;
         request.end(&mut self.ctx.buffers);
-        if has_begun {
-            return Next::Close(CloseReason::ClientGone);
-        }
         let Some(connection) = self.connections.find(client) else { return Next::Wait };
         connection.answer_error(&mut self.ctx, status, version, answers_head, closes);
         self.go_on(client, closes)
@@ -409,8 +409,6 @@ impl<H: Hooks> Worker<H> {
     pub(crate) fn lose_origin(&mut self, client: Id, fault: OriginFault) -> Next {
         let Some(request) = self.request(client) else { return Next::Wait };
         let lost = request.origin.take();
-        let frames_by_close =
-            matches!(request.phase, Phase::Relaying { framing: http::Framing::UntilClose, .. });
         let lost =
             lost.and_then(|id| self.origins.find(id).map(|it| (id, it.server, it.is_reused)));
         let was_reused = lost.is_some_and(|(_, _, is_reused)| is_reused);
@@ -431,15 +429,13 @@ impl<H: Hooks> Worker<H> {
                 return self.try_again(client, fault, server, was_reused);
             }
         };
+        if self.request(client).is_some_and(|request| request.is_framed_by_close()) {
+            return Next::Close(reason);
+        }
         if let Some(request) = self.take_request(client) {
             request.end(&mut self.ctx.buffers);
         }
         let Some(connection) = self.connections.find(client) else { return Next::Wait };
-        if frames_by_close {
-            // An orderly end would pass for the end of the body.
-            connection.wire.close_with_reset();
-            return Next::Close(reason);
-        }
         connection.begin_closing(&mut self.ctx, reason)
     }
 

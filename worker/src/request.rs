@@ -139,6 +139,11 @@ impl Request {
         self.head_sent == self.head.data().len() && self.body_is_terminated
     }
 
+    /// Whether the end of the connection would pass for the end of the response.
+    pub(crate) fn is_framed_by_close(&self) -> bool {
+        matches!(self.phase, Phase::Relaying { framing: Framing::UntilClose, .. })
+    }
+
     /// Makes it ready to be sent once more, from its first byte; nothing of its content was taken.
     pub(crate) fn begin_anew(&mut self) {
         self.head_sent = 0;

@@ -2,7 +2,7 @@
 
 mod harness;
 
-use std::io::Write;
+use std::io::{Read, Write};
 use std::os::fd::AsFd;
 use std::sync::atomic::Ordering;
 use std::thread;
@@ -358,6 +358,23 @@ fn a_request_on_a_dead_pooled_connection_is_repeated_only_if_that_is_safe() {
     assert_eq!(client.get("/once").text(), "2", "on a fresh connection");
     let post = "POST /once HTTP/1.1\r\nHost: t\r\nContent-Length: 1\r\n\r\nx";
     assert_eq!(client.send(post).response().status(), 502);
+}
+
+/// To a 1.0 client an orderly end of the connection is the end of the body.
+#[test]
+fn a_response_that_is_cut_short_does_not_pass_for_whole() {
+    let check = |body_ms, cut: fn(&Worker)| {
+        let origin = Origin::start();
+        let worker = Worker::start(&origin, |settings| settings.timeouts.body_ms = body_ms);
+        let mut client = worker.connect();
+        client.send("GET /endless HTTP/1.0\r\n\r\n");
+        assert_eq!(client.head().status(), 200);
+        cut(&worker);
+        let error = client.stream.read_to_end(&mut Vec::new()).expect_err("no orderly end");
+        assert_eq!(error.kind(), std::io::ErrorKind::ConnectionReset);
+    };
+    check(100, |worker| worker.wait_for_no_holds());
+    check(60_000, |worker| worker.order(&Order::Stop));
 }
 
 #[test]

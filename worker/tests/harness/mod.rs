@@ -492,6 +492,11 @@ fn answer(
             write(stream, b"HTTP/1.1 200 OK\r\n\r\nuntil the end");
             false
         }
+        "/endless" => {
+            write(stream, b"HTTP/1.1 200 OK\r\n\r\n");
+            while write(stream, &[b'e'; 1 << 16]) {}
+            false
+        }
         "/truncated" => {
             write(stream, b"HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nabc");
             false
