@@ -3,7 +3,7 @@
 BUILD_PACKAGES = g++ llvm-19-dev libclang-19-dev libclang-common-19-dev libpolly-19-dev libzstd-dev \
 	zlib1g-dev libxml2-dev libffi-dev libz3-dev
 TEST_PACKAGES = clang-19 nginx-light apache2-bin haproxy nodejs wrk gdb curl binutils strace \
-	iproute2 nftables
+	iproute2 nftables apache2-utils nghttp2-client chromium
 KILN = target/release/kiln
 # Crates that do not link LLVM: their tests build in seconds.
 LEAN = -p admin -p bench -p heritage -p hook -p http -p image -p master -p settings -p worker

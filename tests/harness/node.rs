@@ -5,15 +5,22 @@ use std::process::Command;
 
 use crate::server::{Server, write};
 
-/// A Node.js that answers everything with a 200 whose field `X-Seen` is the request line.
+/// A Node.js. [`Node::start`] gives one that answers everything with a 200 whose field `X-Seen` is the
+/// request line.
 pub struct Node(Server);
 
 impl Node {
     /// Starts one.
     #[track_caller]
     pub fn start() -> Self {
+        Node::running(SERVER)
+    }
+
+    /// Starts another program, which is given the port to listen on as its argument.
+    #[track_caller]
+    pub fn running(program: &str) -> Self {
         Node(Server::start("node", |address, folder| {
-            write(folder, "server.js", SERVER);
+            write(folder, "server.js", program);
             let mut command = Command::new("node");
             command.arg("server.js").arg(address.port().to_string());
             command

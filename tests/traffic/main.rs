@@ -3,6 +3,7 @@
 //!
 //! Those that read a clock or a memory figure begin with [`alone`], the others with [`beside_others`].
 
+mod clients;
 mod content;
 mod faults;
 mod load;
