@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use tests::{Kiln, Origin, Signal, until_true};
+use tests::{Kiln, Origin, Signal, reset, until_true};
 
 use crate::site::{OK, Upstream, check, connect, connect_hasty};
 
@@ -253,16 +253,12 @@ fn a_request_may_come_byte_by_byte() {
 /// A reset instead of an answer is a 502; in the middle of content it is visible to the client.
 #[test]
 fn an_origin_that_resets_is_502_or_a_truncated_answer() {
-    let reset = |stream: &std::net::TcpStream| {
-        let linger = nix::libc::linger { l_onoff: 1, l_linger: 0 };
-        let _ = nix::sys::socket::setsockopt(stream, nix::sys::socket::sockopt::Linger, &linger);
-    };
-    let at_once = Upstream::raw(move |mut stream, _| {
+    let at_once = Upstream::raw(|mut stream, _| {
         let _ = stream.read(&mut [0; 4096]);
         reset(&stream);
     });
     check(at_once.get(), 502);
-    let later = Upstream::raw(move |mut stream, _| {
+    let later = Upstream::raw(|mut stream, _| {
         let _ = stream.read(&mut [0; 4096]);
         let _ = stream.write_all(b"HTTP/1.1 200 OK\r\n\r\nabc");
         reset(&stream);

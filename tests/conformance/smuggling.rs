@@ -8,7 +8,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::thread;
 
-use tests::{Apache, Client, Haproxy, Kiln, Nginx, Node, Origin};
+use tests::{Client, Kiln, Nginx, Origin, Server};
 
 use crate::corpus::{Case, cases};
 use crate::strict::{self, Seen};
@@ -56,34 +56,38 @@ fn number_of(line: &str) -> Option<usize> {
     digits.parse().ok()
 }
 
-macro_rules! logging {
-    ($origin:ty, $name:literal, $lines:expr) => {
-        impl Logging for $origin {
-            fn name(&self) -> &'static str {
-                $name
-            }
-            fn address(&self) -> SocketAddr {
-                <$origin>::address(self)
-            }
-            fn requests(&self) -> Vec<String> {
-                let lines: Vec<String> = $lines(self);
-                lines.iter().map(|line| gist(line)).collect()
-            }
-        }
-    };
+impl Logging for Server {
+    fn name(&self) -> &'static str {
+        Server::name(self)
+    }
+
+    fn address(&self) -> SocketAddr {
+        Server::address(self)
+    }
+
+    fn requests(&self) -> Vec<String> {
+        Server::requests(self).iter().map(|line| gist(line)).collect()
+    }
 }
 
-logging!(Apache, "Apache httpd", Apache::requests);
-logging!(Node, "Node.js", Node::requests);
-logging!(Haproxy, "HAProxy", Haproxy::requests);
-logging!(Nginx, "nginx", |nginx: &Nginx| {
-    // `CONNECTION METHOD TARGET VERSION STATUS`.
-    let line = |line: &String| {
-        let (_, rest) = line.split_once(' ')?;
-        Some(rest.rsplit_once(' ')?.0.to_owned())
-    };
-    nginx.access_log().iter().filter_map(line).collect()
-});
+impl Logging for Nginx {
+    fn name(&self) -> &'static str {
+        "nginx"
+    }
+
+    fn address(&self) -> SocketAddr {
+        Nginx::address(self)
+    }
+
+    fn requests(&self) -> Vec<String> {
+        // `CONNECTION METHOD TARGET VERSION STATUS`.
+        let line = |line: &String| {
+            let (_, rest) = line.split_once(' ')?;
+            Some(gist(rest.rsplit_once(' ')?.0))
+        };
+        self.access_log().iter().filter_map(line).collect()
+    }
+}
 
 /// The origin of [`strict`].
 struct Strict {
@@ -268,8 +272,8 @@ fn kiln_and_its_origins_see_the_same_requests() {
     let corpus = cases();
     assert!(corpus.len() > 500, "{}", corpus.len());
     let strict = Strict::start();
-    let (nginx, apache) = (Nginx::start(), Apache::start());
-    let (haproxy, node) = (Haproxy::start(), Node::start());
+    let (nginx, apache) = (Nginx::start(), Server::apache());
+    let (haproxy, node) = (Server::haproxy(), Server::node());
     let origins: [&dyn Logging; 5] = [&strict, &nginx, &apache, &haproxy, &node];
     let transcripts: Vec<Transcript> = thread::scope(|scope| {
         let corpus = &corpus;

@@ -5,29 +5,18 @@ use std::process::Command;
 
 use crate::server::{Server, write};
 
-/// An Apache httpd that answers everything with a 403 or 404 whose field `X-Seen` is the request line.
-pub struct Apache(Server);
-
-impl Apache {
-    /// Starts one.
+impl Server {
+    /// An Apache httpd that answers everything with a 403 or 404 whose
+    /// field `X-Seen` is the request line.
+    /// It logs `-` where there was none.
     #[track_caller]
-    pub fn start() -> Self {
-        Apache(Server::start("apache", |address, folder| {
+    pub fn apache() -> Self {
+        Server::start("Apache httpd", |address, folder| {
             write(folder, "httpd.conf", &configuration(address));
             let mut command = Command::new("apache2");
             command.args(["-D", "FOREGROUND", "-f", "httpd.conf", "-d"]).arg(folder);
             command
-        }))
-    }
-
-    /// Where it listens.
-    pub fn address(&self) -> SocketAddr {
-        self.0.address()
-    }
-
-    /// Request lines that it saw, `-` where there was none.
-    pub fn requests(&self) -> Vec<String> {
-        self.0.access_log()
+        })
     }
 }
 

@@ -117,8 +117,7 @@ impl Client {
 
     /// Breaks the connection off.
     pub fn reset(self) {
-        let linger = nix::libc::linger { l_onoff: 1, l_linger: 0 };
-        setsockopt(&self.stream, sockopt::Linger, &linger).expect("it is a socket");
+        reset(&self.stream);
     }
 
     /// Sends no more; the other direction stays open.
@@ -257,6 +256,12 @@ impl Client {
         self.unread.extend_from_slice(&part[..length]);
         Ok(length > 0)
     }
+}
+
+/// Makes the close of a connection a reset, for whichever end this is.
+pub fn reset(stream: &TcpStream) {
+    let linger = nix::libc::linger { l_onoff: 1, l_linger: 0 };
+    setsockopt(stream, sockopt::Linger, &linger).expect("it is a socket");
 }
 
 /// A request that asks for nothing but its target.

@@ -5,29 +5,18 @@ use std::process::Command;
 
 use crate::server::{Server, write};
 
-/// An HAProxy that answers everything by itself with a 200 whose field `X-Seen` is the request line.
-pub struct Haproxy(Server);
-
-impl Haproxy {
-    /// Starts one.
+impl Server {
+    /// An HAProxy that answers everything by itself with a 200 whose
+    /// field `X-Seen` is the request line.
+    /// It logs `<BADREQ>` where it could not read one.
     #[track_caller]
-    pub fn start() -> Self {
-        Haproxy(Server::start("haproxy", |address, folder| {
+    pub fn haproxy() -> Self {
+        Server::start("HAProxy", |address, folder| {
             write(folder, "haproxy.cfg", &configuration(address));
             let mut command = Command::new("haproxy");
             command.args(["-db", "-f", "haproxy.cfg"]);
             command
-        }))
-    }
-
-    /// Where it listens.
-    pub fn address(&self) -> SocketAddr {
-        self.0.address()
-    }
-
-    /// Request lines that it saw, `<BADREQ>` where it could not read one.
-    pub fn requests(&self) -> Vec<String> {
-        self.0.access_log()
+        })
     }
 }
 

@@ -21,18 +21,15 @@ mod steps;
 use std::thread;
 use std::time::{Duration, Instant};
 
-pub use apache::Apache;
-pub use client::{Client, Response};
+pub use client::{Client, Response, reset};
 pub use command::{Finished, kiln, kiln_command, run};
-pub use haproxy::Haproxy;
 pub use kiln::{Builder, Kiln, Refusal, Reloaded};
 pub use load::{Checked, Checker, Lost, Wrk, WrkReport};
 pub use network::Network;
 pub use nginx::Nginx;
-pub use node::Node;
 pub use origin::{Origin, Received};
 pub use process::{descriptors, is_alive, mappings, processes_marked, resident_kb, state};
-
+pub use server::Server;
 pub use steps::{Stepped, Steps};
 
 pub use nix::sys::signal::Signal;

@@ -1,40 +1,26 @@
 //! A real Node.js as an origin that says what it saw.
 
-use std::net::SocketAddr;
 use std::process::Command;
 
 use crate::server::{Server, write};
 
-/// A Node.js. [`Node::start`] gives one that answers everything with a 200 whose field `X-Seen` is the
-/// request line.
-pub struct Node(Server);
-
-impl Node {
-    /// Starts one.
+impl Server {
+    /// A Node.js that answers everything with a 200 whose field `X-Seen` is the request line. It logs
+    /// `bad` where it could not read one.
     #[track_caller]
-    pub fn start() -> Self {
-        Node::running(SERVER)
+    pub fn node() -> Self {
+        Server::node_running(SERVER)
     }
 
-    /// Starts another program, which is given the port to listen on as its argument.
+    /// One that runs another program, which is given the port to listen on as its argument.
     #[track_caller]
-    pub fn running(program: &str) -> Self {
-        Node(Server::start("node", |address, folder| {
+    pub fn node_running(program: &str) -> Self {
+        Server::start("Node.js", |address, folder| {
             write(folder, "server.js", program);
             let mut command = Command::new("node");
             command.arg("server.js").arg(address.port().to_string());
             command
-        }))
-    }
-
-    /// Where it listens.
-    pub fn address(&self) -> SocketAddr {
-        self.0.address()
-    }
-
-    /// Request lines that it saw, `bad` where it could not read one.
-    pub fn requests(&self) -> Vec<String> {
-        self.0.access_log()
+        })
     }
 }
 

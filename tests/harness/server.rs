@@ -1,4 +1,5 @@
-//! A real server as an origin: started on a free port in a folder of its own, ended with its value.
+//! A real server as an origin that says what it saw: started on a free port in a folder of its own,
+//! ended with its value. Each kind has a file with its configuration (`apache`, `haproxy`, `node`).
 
 use std::fs;
 use std::net::{SocketAddr, TcpStream};
@@ -17,7 +18,8 @@ use crate::{PATIENCE, until};
 const ATTEMPTS_MAX: usize = 5;
 
 /// A server in the foreground, which leaves its log in the file `access` of its folder.
-pub(crate) struct Server {
+pub struct Server {
+    name: &'static str,
     process: Child,
     address: SocketAddr,
     folder: TempDir,
@@ -26,7 +28,10 @@ pub(crate) struct Server {
 impl Server {
     /// Starts one: `command` makes its configuration in the folder and says how to run it there.
     #[track_caller]
-    pub(crate) fn start(name: &str, command: impl Fn(SocketAddr, &Path) -> Command) -> Self {
+    pub(crate) fn start(
+        name: &'static str,
+        command: impl Fn(SocketAddr, &Path) -> Command,
+    ) -> Self {
         let mut said = String::new();
         for _ in 0..ATTEMPTS_MAX {
             match Self::try_start(name, Origin::nowhere(), &command) {
@@ -38,11 +43,11 @@ impl Server {
     }
 
     fn try_start(
-        name: &str,
+        name: &'static str,
         address: SocketAddr,
         command: &impl Fn(SocketAddr, &Path) -> Command,
     ) -> Result<Self, String> {
-        let folder = tempfile::Builder::new().prefix(name).tempdir().expect("a folder");
+        let folder = TempDir::new().expect("a folder");
         let path = folder.path();
         let process = command(address, path)
             .current_dir(path)
@@ -52,7 +57,7 @@ impl Server {
             .stderr(create(&path.join("stderr")))
             .spawn()
             .unwrap_or_else(|error| panic!("{name} is not installed: {error}"));
-        let mut server = Server { process, address, folder };
+        let mut server = Server { name, process, address, folder };
         let answers = until(&format!("{name} listens"), || match server.process.try_wait() {
             Ok(Some(_)) => Some(false),
             _ => TcpStream::connect(address).ok().map(|_| true),
@@ -63,13 +68,18 @@ impl Server {
         }
     }
 
+    /// What people call it.
+    pub fn name(&self) -> &'static str {
+        self.name
+    }
+
     /// Where it listens.
-    pub(crate) fn address(&self) -> SocketAddr {
+    pub fn address(&self) -> SocketAddr {
         self.address
     }
 
-    /// Lines of its access log.
-    pub(crate) fn access_log(&self) -> Vec<String> {
+    /// Request lines that it saw, or what it logs where it could not read one.
+    pub fn requests(&self) -> Vec<String> {
         text(&self.folder.path().join("access")).lines().map(str::to_owned).collect()
     }
 }

@@ -7,7 +7,7 @@
 use std::net::SocketAddr;
 use std::process::Command;
 
-use tests::{Finished, Kiln, Nginx, Node, Origin, Wrk, run, until_true};
+use tests::{Finished, Kiln, Nginx, Origin, Server, Wrk, run, until_true};
 
 use crate::{alone, beside_others};
 
@@ -33,7 +33,7 @@ const CONNECTIONS: &str = "50";
 /// A site with a page, files and a WebSocket, and a Kiln before all of it.
 struct Site {
     files: Nginx,
-    page: Node,
+    page: Server,
     kiln: Kiln,
     /// Held for its drop alone.
     _chat: Origin,
@@ -41,7 +41,7 @@ struct Site {
 
 impl Site {
     fn start() -> Self {
-        let (files, page, chat) = (Nginx::start(), Node::running(PAGE), echo());
+        let (files, page, chat) = (Nginx::start(), Server::node_running(PAGE), echo());
         files.write("text", "all work and no play\n".repeat(1000));
         files.write("small", "x".repeat(300));
         let kiln = Kiln::builder()

@@ -7,7 +7,7 @@ use std::sync::mpsc;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use tests::{Client, Kiln, Origin, PATIENCE};
+use tests::{Client, Kiln, Origin, PATIENCE, reset};
 use tungstenite::handshake::server::{Callback, ErrorResponse, Request, Response as Answer};
 use tungstenite::protocol::frame::coding::CloseCode;
 use tungstenite::protocol::{CloseFrame, WebSocket};
@@ -51,11 +51,6 @@ impl Callback for Telling {
         }
         Ok(answer)
     }
-}
-
-fn reset(stream: &TcpStream) {
-    let linger = nix::libc::linger { l_onoff: 1, l_linger: 0 };
-    let _ = nix::sys::socket::setsockopt(stream, nix::sys::socket::sockopt::Linger, &linger);
 }
 
 /// A WebSocket through Kiln; or why there is none.
@@ -352,9 +347,7 @@ fn a_tunnel_that_nobody_reads_from_stops_its_sender() {
     let origin = Origin::raw(move |mut stream, _| {
         let mut reader = Client::over(stream.try_clone().expect("a socket"));
         reader.head_of_request();
-        let answer =
-            "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: echo/1\r\n\r\n";
-        let _ = stream.write_all(answer.as_bytes());
+        let _ = stream.write_all(SWITCHING.as_bytes());
         // Reads nothing until it is told to, and then everything.
         let _ = held.lock().expect("no holder panics").recv_timeout(PATIENCE);
         let mut total = 0;
