@@ -43,7 +43,8 @@ pub(crate) struct Moved {
 }
 
 impl Transfers {
-    /// Moves bodies for so long, and at least one a connection. Anything but whole bodies and 200s fails the run.
+    /// Moves bodies for so long, and at least one a connection. Anything but whole bodies and 200s
+    /// fails the run.
     pub(crate) fn run(
         self,
         core: usize,

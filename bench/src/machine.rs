@@ -1,13 +1,12 @@
 //! The machine that the figures are of, and its two cores.
 
+use std::path::Path;
 use std::process::Command;
 
 use anyhow::{Context, ensure};
 use nix::sched::{CpuSet, sched_getaffinity, sched_setaffinity};
 use nix::unistd::Pid;
 use serde::Serialize;
-
-use crate::rounds::Bench;
 
 /// Cores that don't disturb each other: one for the server, one for load and origin.
 #[derive(Clone, Copy, Debug)]
@@ -50,14 +49,15 @@ pub(crate) struct Machine {
 }
 
 impl Machine {
-    pub(crate) fn read(bench: &Bench) -> anyhow::Result<Self> {
+    /// Asks the system, and each program for its version; `kiln` is the binary that is measured.
+    pub(crate) fn read(kiln: &Path) -> anyhow::Result<Self> {
         let cpus = std::fs::read_to_string("/proc/cpuinfo").context("/proc/cpuinfo")?;
         let named = |key: &str| {
             let line = cpus.lines().find(|line| line.starts_with(key));
             line.and_then(|line| line.split_once(": ")).map(|(_, value)| value.to_owned())
         };
         let uname = nix::sys::utsname::uname()?;
-        let kiln = bench.kiln.to_string_lossy().into_owned();
+        let kiln = kiln.to_string_lossy();
         Ok(Machine {
             cpu: named("model name").unwrap_or_else(|| "unknown".to_owned()),
             cores: cpus.lines().filter(|line| line.starts_with("processor")).count(),

@@ -134,7 +134,7 @@ fn run(options: &Options) -> anyhow::Result<Report> {
     let duration = cases.iter().map(|case| bench.duration(case)).sum::<Duration>() + reuse + start;
     eprintln!("bench: this takes about {} s", duration.as_secs());
 
-    let mut report = Report::new(machine::Machine::read(&bench)?, &bench);
+    let mut report = Report::new(machine::Machine::read(&bench.kiln)?, &bench);
     for case in cases {
         report.cases.push(bench.compare(case).with_context(|| case.name.to_owned())?);
     }
