@@ -4,7 +4,7 @@
 //! Names of servers are only looked at here, never looked up: that takes time, and may have another
 //! outcome a minute later.
 
-use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 use std::fmt::Write;
 use std::ops::{Range, RangeInclusive};
 use std::path::Path;
@@ -266,9 +266,9 @@ impl Check<'_, '_> {
         whose: &str,
         texts: impl IntoIterator<Item = (&'a str, Range<usize>)>,
     ) {
-        let mut seen = BTreeMap::new();
+        let mut seen = BTreeSet::new();
         for (text, bytes) in texts {
-            if seen.insert(text.to_ascii_lowercase(), ()).is_some() {
+            if !seen.insert(text.to_ascii_lowercase()) {
                 self.document.error(bytes, format!("{whose}: {text:?} is given twice"));
             }
         }
