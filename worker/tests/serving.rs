@@ -457,10 +457,7 @@ fn a_client_that_goes_away_takes_its_origin_s_request_along() {
     let mut client = worker.connect();
     client.send(request("GET /hold HTTP/1.1"));
     wait_until("the origin has the request", || origin.connections.load(Ordering::SeqCst) == 1);
-    let stream = client.stream.get_ref();
-    let linger = nix::libc::linger { l_onoff: 1, l_linger: 0 };
-    nix::sys::socket::setsockopt(stream, nix::sys::socket::sockopt::Linger, &linger).unwrap();
-    drop(client);
+    client.reset();
     wait_until("the origin's connection is closed", || origin.ended.load(Ordering::SeqCst) == 1);
     worker.wait_for_no_holds();
 }

@@ -87,19 +87,19 @@ fn requests_wait_for_a_server_that_is_busy_and_are_served_in_their_order() {
     holding.send("GET /any-hold HTTP/1.1\r\nHost: t\r\n\r\n");
     wait_until("it is held", || origin.connections.load(Ordering::SeqCst) == 1);
     let mut waiting: Vec<Client> = (0..2).map(|_| worker.connect()).collect();
-    for client in &mut waiting {
+    for (number, client) in (2..).zip(&mut waiting) {
         client.send("GET /any HTTP/1.1\r\nHost: t\r\n\r\n");
         // So that the next one is behind it.
-        client.stream.get_ref().set_read_timeout(Some(Duration::from_millis(50))).unwrap();
-        assert!(std::io::BufRead::fill_buf(&mut client.stream).is_err(), "it has to wait");
-        client.stream.get_ref().set_read_timeout(Some(harness::PATIENCE)).unwrap();
+        worker.wait_for_holds(number);
     }
     assert_eq!(worker.connect().get("/any").status(), 503, "the queue is full");
     // A client that waits and goes leaves its place.
     waiting.remove(0).reset();
-    thread::sleep(Duration::from_millis(50));
+    worker.wait_for_holds(2);
     let mut late = worker.connect();
     late.send("GET /any HTTP/1.1\r\nHost: t\r\n\r\n");
+    worker.wait_for_holds(3);
+    assert_eq!(origin.connections.load(Ordering::SeqCst), 1, "the others have to wait");
     holding.reset();
     assert_eq!(waiting[0].response().text(), "plain");
     assert_eq!(late.response().text(), "plain");

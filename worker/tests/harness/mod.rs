@@ -187,7 +187,12 @@ impl Worker {
 
     /// Waits until no request holds a generation.
     pub(crate) fn wait_for_no_holds(&self) {
-        wait_until("holds are released", || self.held.load(Ordering::SeqCst) == 0);
+        self.wait_for_holds(0);
+    }
+
+    /// Waits until so many requests hold a generation: were forwarded, or wait to be.
+    pub(crate) fn wait_for_holds(&self, count: i64) {
+        wait_until("so many requests", || self.held.load(Ordering::SeqCst) == count);
     }
 }
 
