@@ -13,6 +13,7 @@ use crate::buffers::{Buffers, Slot};
 use crate::context::Context;
 use crate::origin::Origin;
 use crate::request::{Awaited, Phase, Request};
+use crate::timers::TimerId;
 use crate::upstreams::Deed;
 use crate::wire::{Fill, Wire};
 
@@ -157,8 +158,8 @@ fn send(client: &mut Wire, request: &mut Request, origin: &mut Origin, ctx: &mut
     }
     let mut moved = taken > 0 || request.head_sent > before;
     if !request.body.is_done() && client.inbound.is_empty() && !origin.wire.has_output() {
-        let body = (&mut request.body, is_chunked);
-        let (fill, spliced) = take_content(body, client, &mut origin.wire, ctx);
+        let (fill, spliced) =
+            take_content(&mut request.body, is_chunked, client, &mut origin.wire, ctx);
         request.body_bytes += spliced;
         moved |= match fill {
             Ok(Fill::Bytes) => true,
@@ -172,7 +173,8 @@ fn send(client: &mut Wire, request: &mut Request, origin: &mut Origin, ctx: &mut
 /// Takes more of a body: past all copying if much is left of it and its framing does not change, or
 /// else into the buffer of the wire that it comes from. Gives how many bytes went the first way.
 fn take_content(
-    (body, is_chunked): (&mut BodyDecoder, bool),
+    body: &mut BodyDecoder,
+    is_chunked: bool,
     from: &mut Wire,
     to: &mut Wire,
     ctx: &mut Context,
@@ -314,7 +316,7 @@ fn relay(client: &mut Wire, request: &mut Request, origin: &mut Origin, ctx: &mu
     if *is_terminated || client.has_output() || !origin.wire.inbound.is_empty() {
         return Ok(flushed || taken > 0);
     }
-    match take_content((body, is_chunked), &mut origin.wire, client, ctx).0 {
+    match take_content(body, is_chunked, &mut origin.wire, client, ctx).0 {
         Ok(Fill::Bytes) => Ok(true),
         Ok(Fill::Blocked | Fill::Full) => Ok(flushed),
         Ok(Fill::End) if body.may_end_here() => {
@@ -381,12 +383,12 @@ fn transfer(
 /// Sets both deadlines by whose move it is. A deadline moves when bytes do or when the awaited move is
 /// another one; that a peer wakes us is no reason.
 pub(crate) fn set_deadlines(
-    client: (&mut Wire, crate::timers::TimerId),
+    client: &mut Wire,
+    client_timer: TimerId,
     request: &mut Request,
     origin: &mut Origin,
     ctx: &mut Context,
 ) {
-    let (client, client_timer) = client;
     let is_sent = request.is_sent() && !origin.wire.has_output();
     let of_client = match () {
         () if client.has_output() => Awaited::Room,

@@ -205,8 +205,8 @@ impl<H: Hooks> Worker<H> {
         let outcome = exchange::pump(&mut connection.wire, request, origin, ctx);
         let judged = request.deed.take().map(|deed| (origin.server, deed));
         if matches!(outcome, Outcome::Blocked | Outcome::Yield) {
-            let side = (&mut connection.wire, connection.timer);
-            exchange::set_deadlines(side, request, origin, ctx);
+            let (wire, timer) = (&mut connection.wire, connection.timer);
+            exchange::set_deadlines(wire, timer, request, origin, ctx);
             connection.wire.rest(&mut ctx.buffers, &mut ctx.pipes);
             origin.wire.rest(&mut ctx.buffers, &mut ctx.pipes);
         }
