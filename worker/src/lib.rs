@@ -5,9 +5,9 @@
 //! crate, and how a script is called in `hook`.
 //!
 //! Reading order: `event_loop` (whose turn it is), `connection` (a client connection's states),
-//! `request` (from a head to a decision), `origins` and `exchange` (to an origin and back), `tunnel` (when
-//! there are no messages any more), `upstreams` (which server); below these `wire`, `buffers`, `pipes`,
-//! `timers`, `table`, `listener`, `clients`.
+//! `request` (from a head to a decision), `origins` and `exchange` (to an origin and back), `tunnel`
+//! (when there are no messages any more), `upstreams` (which server); below these `wire`, `buffers`,
+//! `pipes`, `timers`, `table`, `listener`, `clients`.
 #![forbid(unsafe_code)]
 
 mod buffers;

@@ -8,7 +8,7 @@ use std::net::SocketAddr;
 
 use xxhash_rust::xxh3::{xxh3_64, xxh3_64_with_seed};
 
-/// Places of the table: a prime, and 64 times the most servers, so that shares differ by little.
+/// Places of the table: a prime, and 64 times the most members, so that shares differ by little.
 const PLACES: usize = 65_537;
 
 const EMPTY: u16 = u16::MAX;

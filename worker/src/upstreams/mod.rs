@@ -6,9 +6,10 @@
 //!                   \-> Nobody: there is none that could
 //! ```
 //!
-//! A server may be chosen if it is not draining, its health check (the broker's) calls it well, and it is not
-//! ejected for failures in a row (this worker's, or another's that the master told of). `balance` has the
-//! ways to choose, `server` what is known of one, `budget` how many requests may be sent again.
+//! A server may be chosen if it is not draining, its health check (the broker's) calls it well, and it
+//! is not ejected for failures in a row (this worker's, or another's that the master told of).
+//! `balance` has the ways to choose, `server` what is known of one, `budget` how many requests may be
+//! sent again.
 //! Nothing here knows a socket or reads a clock; connections are names.
 
 mod balance;
@@ -37,8 +38,9 @@ pub(crate) struct UpstreamId(Id);
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct ServerId(Id);
 
-/// Servers of one upstream, resolved names included; what a name brings beyond is left out.
-pub(crate) const SERVERS_MAX: usize = 1024;
+/// Addresses of one upstream, once names are resolved; what a name brings beyond is left out. Every
+/// choice looks at all of them.
+const MEMBERS_MAX: usize = 1024;
 
 /// Who gets a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -370,8 +372,12 @@ impl Upstreams {
     fn enlist(&mut self, id: UpstreamId, since_ms: Option<u64>, changed: &mut Changed) {
         let upstream = self.upstreams.find(id.0).expect("its caller found it");
         let wanted = configured(&upstream.settings, &self.resolved);
-        if wanted.len() == SERVERS_MAX {
-            tracing::warn!(upstream = %upstream.name, "more than {SERVERS_MAX} servers; the rest is left out");
+        if wanted.len() == MEMBERS_MAX {
+            let name = &upstream.name;
+            tracing::warn!(
+                upstream = %name,
+                "it has {MEMBERS_MAX} servers; any further addresses of its names are left out"
+            );
         }
         let before = std::mem::take(&mut upstream.members);
         for (address, configured) in wanted {
@@ -424,7 +430,7 @@ fn configured<'s>(
         let named = resolved.get(&server.address).map_or(&[][..], Vec::as_slice);
         for address in literal.iter().chain(named) {
             let is_new = wanted.iter().all(|(known, _)| known != address);
-            if is_new && wanted.len() < SERVERS_MAX {
+            if is_new && wanted.len() < MEMBERS_MAX {
                 wanted.push((*address, server));
             }
         }

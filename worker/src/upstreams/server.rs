@@ -8,11 +8,19 @@ use crate::table::Id;
 /// Time constant of the moving average of latency: what is older counts for little.
 const LATENCY_MEMORY_MS: f64 = 10_000.0;
 
+/// What the average before counts for at most: each answer makes up a tenth, so that a busy server's
+/// average follows within some answers and not only within seconds.
+const LATENCY_KEPT_MAX: f64 = 0.9;
+
 /// Longest ejection, as a multiple of the first: a server that never comes well is tried now and then.
 const EJECTIONS_MAX: u64 = 10;
 
 /// Full weight in the units that weights are compared in, so that a slow start has steps.
 const SCALE: u64 = 100;
+
+/// What a slow start begins with: less would be nothing for too long, since who gets no request can't
+/// show that it is well.
+const SHARE_MIN: u64 = SCALE / 10;
 
 #[derive(Debug)]
 pub(super) struct Server {
@@ -96,7 +104,7 @@ impl Server {
         self.latency_us = match sample > self.latency_us {
             true => sample,
             false => {
-                let old = (-age_ms / LATENCY_MEMORY_MS).exp().min(0.9);
+                let old = (-age_ms / LATENCY_MEMORY_MS).exp().min(LATENCY_KEPT_MAX);
                 self.latency_us * old + sample * (1.0 - old)
             }
         };
@@ -131,7 +139,7 @@ impl Server {
     pub(super) fn share(&self, now_ms: u64, slow_start_ms: u64) -> u64 {
         let age_ms = now_ms.saturating_sub(self.since_ms);
         match self.since_ms > 0 && age_ms < slow_start_ms {
-            true => (self.weight * SCALE * age_ms / slow_start_ms).max(self.weight * SCALE / 10),
+            true => (self.weight * SCALE * age_ms / slow_start_ms).max(self.weight * SHARE_MIN),
             false => self.weight * SCALE,
         }
     }
