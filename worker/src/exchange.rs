@@ -251,7 +251,12 @@ fn begin_response(
         });
         let is_early = !request.body.is_done();
         request.closes |= is_early || ctx.is_draining || framing == Framing::UntilClose;
-        request.origin_persists = head.is_persistent && origin_framing != Framing::UntilClose;
+        // Some origins send the content that they announce to HEAD after all, and it would be taken for
+        // the next response.
+        let may_have_more = request.answers_head
+            && (head.is_chunked || head.content_length.is_some_and(|length| length > 0));
+        request.origin_persists =
+            head.is_persistent && origin_framing != Framing::UntilClose && !may_have_more;
     }
     let frame = ResponseFrame { framing, version: request.version, closes: request.closes };
     let is_wanted = match head.status {

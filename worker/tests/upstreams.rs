@@ -225,3 +225,18 @@ fn a_connection_that_carried_a_large_body_is_used_again() {
     }
     assert_eq!(origin.connections.load(Ordering::SeqCst), 1);
 }
+
+/// Content that is announced to HEAD may follow all the same, and would be taken for the next answer.
+#[test]
+fn a_connection_on_which_content_may_follow_an_answer_to_head_is_not_used_again() {
+    let origin = Origin::start();
+    let worker = Worker::start(&origin, |_| {});
+    let mut client = worker.connect();
+    for (target, connections) in [("/plain", 1), ("/until-close", 2)] {
+        client.send(format!("HEAD {target} HTTP/1.1\r\nHost: t\r\n\r\n"));
+        assert_eq!(client.head().status(), 200);
+        assert_eq!(client.get("/plain").text(), "plain");
+        let opened = origin.connections.load(Ordering::SeqCst);
+        assert!(opened > connections, "{target}: {opened} connections");
+    }
+}
