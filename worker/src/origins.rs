@@ -449,7 +449,7 @@ impl<H: Hooks> Worker<H> {
     ) -> Next {
         let now_ms = self.ctx.now_ms;
         let Some(request) = self.request(client) else { return Next::Wait };
-        let was_sent = !matches!(request.phase, Phase::Connecting);
+        let was_sent = request.head_sent > 0 || request.body_bytes > 0 || request.is_being_answered;
         let may_repeat = request.is_idempotent
             && request.body_bytes == 0
             && !request.is_being_answered
@@ -461,7 +461,7 @@ impl<H: Hooks> Worker<H> {
             return self.fail_exchange(client, fault.status());
         }
         request.begin_anew();
-        if was_sent && was_reused {
+        if was_reused {
             // The same server may be asked again, over a connection that is new.
             request.needs_new = true;
         } else {
