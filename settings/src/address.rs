@@ -6,6 +6,22 @@ use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 const NAME_BYTES_MAX: usize = 253;
 const LABEL_BYTES_MAX: usize = 63;
 
+/// Bytes of an upstream's name: that of a host, which it is to a server whose client named none.
+const UPSTREAM_BYTES_MAX: usize = 255;
+
+/// Checks the name of an upstream; gives the end of a sentence that begins with the name. It stands in
+/// `Host` fields, in logs and in messages of bounded size.
+pub fn check_upstream_name(name: &str) -> Result<(), String> {
+    let is_fit = (1..=UPSTREAM_BYTES_MAX).contains(&name.len())
+        && name.bytes().all(|byte| matches!(byte, b' '..=b'~'));
+    match is_fit {
+        true => Ok(()),
+        false => {
+            Err(format!("is not a name of 1 to {UPSTREAM_BYTES_MAX} printable ASCII characters"))
+        }
+    }
+}
+
 /// Checks `ADDRESS:PORT` or `NAME:PORT`; gives the end of a sentence that begins with the text.
 pub fn check_server(text: &str) -> Result<(), String> {
     if let Ok(address) = text.parse::<SocketAddr>() {
@@ -103,6 +119,16 @@ mod tests {
             "1password.com:443",
         ] {
             check(server, Ok(()));
+        }
+    }
+
+    #[test]
+    fn an_upstream_has_a_name_that_can_stand_in_a_line() {
+        for name in ["web", "api_v2", "a b", &"x".repeat(UPSTREAM_BYTES_MAX)] {
+            assert_eq!(check_upstream_name(name), Ok(()), "{name}");
+        }
+        for name in ["", "a\r\nX: y", "a\0", "\u{e9}", &"x".repeat(UPSTREAM_BYTES_MAX + 1)] {
+            assert!(check_upstream_name(name).is_err(), "{name}");
         }
     }
 

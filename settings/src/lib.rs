@@ -16,7 +16,7 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Deserializer, Serialize};
 
-pub use address::check_server;
+pub use address::{check_server, check_upstream_name};
 pub use network::{Network, NotANetwork};
 use setting::table;
 pub use setting::{Check, Kind, Setting};

@@ -160,6 +160,8 @@ impl Check<'_, '_> {
             let path = below(path, key.get_ref());
             if key.get_ref().is_empty() {
                 self.document.error(key.span(), "this needs a name, as in upstreams.web");
+            } else if let Err(wrong) = settings::check_upstream_name(key.get_ref()) {
+                self.document.error(key.span(), format!("{:?} {wrong}", key.get_ref()));
             }
             match value.get_ref() {
                 DeValue::Table(table) => self.table(&path, table, settings),

@@ -149,6 +149,9 @@ fn upstreams(arguments: &[String]) -> anyhow::Result<BTreeMap<String, Upstream>>
             )
         })?;
         ensure!(!name.is_empty(), "an upstream needs a name, as in web=10.0.0.1:80");
+        if let Err(wrong) = settings::check_upstream_name(name) {
+            bail!("--upstream: {name:?} {wrong}");
+        }
         for server in servers.split(',') {
             if let Err(wrong) = settings::check_server(server) {
                 bail!("--upstream {name}: {server:?} {wrong}");

@@ -112,6 +112,10 @@ fn wrong_servers_are_told_one_by_one() {
              the default is 1",
         ],
     );
+    check(
+        "[upstreams]\n\"a\\r\\nX: b\" = ['a:1']\n",
+        &["2:1: error: \"a\\r\\nX: b\" is not a name of 1 to 255 printable ASCII characters"],
+    );
     let servers: Vec<String> = (0..257).map(|number| format!("'s{number}:80'")).collect();
     check(
         &format!("upstreams.web = [{}]", servers.join(",")),
