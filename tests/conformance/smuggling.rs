@@ -13,10 +13,6 @@ use tests::{Client, Kiln, Nginx, Origin, Server};
 use crate::corpus::{Case, cases};
 use crate::strict::{self, Seen};
 
-const FORWARDING: &str = "#include <kiln.h>
-kiln::Action on_request(kiln::Request&) { return kiln::forward(\"web\"); }
-";
-
 /// What the client of one case got: what the origin says it saw, in order, and the statuses of
 /// answers that are Kiln's own.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -241,8 +237,7 @@ impl Transcript {
 }
 
 fn run(origin: &dyn Logging, corpus: &[Case]) -> Transcript {
-    let kiln =
-        Kiln::builder().script(FORWARDING).workers(1).upstream("web", &[origin.address()]).start();
+    let kiln = Kiln::forwarding_to(&[origin.address()]);
     let address = kiln.address();
     let answers: Vec<Answers> = corpus
         .iter()

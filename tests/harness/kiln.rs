@@ -25,6 +25,11 @@ const MARK: &str = "KILN_TEST";
 const SCRIPTS: &str = "scripts";
 const SCRIPT: &str = "site.cc";
 
+/// A script that passes everything on to the upstream `web`.
+pub const FORWARDING: &str = "#include <kiln.h>
+kiln::Action on_request(kiln::Request&) { return kiln::forward(\"web\"); }
+";
+
 /// How a Kiln is to be started.
 pub struct Builder {
     folder: TempDir,
@@ -286,6 +291,12 @@ pub struct Kiln {
 }
 
 impl Kiln {
+    /// One with a single worker that passes everything on to these servers.
+    #[track_caller]
+    pub fn forwarding_to(servers: &[SocketAddr]) -> Self {
+        Self::builder().script(FORWARDING).workers(1).upstream("web", servers).start()
+    }
+
     /// One that listens on a port of the system's choice and says nothing about workers.
     pub fn builder() -> Builder {
         Builder {

@@ -23,7 +23,7 @@ use std::time::{Duration, Instant};
 
 pub use client::{Client, Response, reset};
 pub use command::{Finished, kiln, kiln_command, run};
-pub use kiln::{Builder, Kiln, Refusal, Reloaded};
+pub use kiln::{Builder, FORWARDING, Kiln, Refusal, Reloaded};
 pub use load::{Checked, Checker, Lost, Wrk, WrkReport};
 pub use network::Network;
 pub use nginx::Nginx;

@@ -5,8 +5,6 @@ use std::thread;
 
 use tests::{Client, Kiln, Nginx, Origin};
 
-use crate::FORWARDING;
-
 /// Bytes that no two pieces of a body of this size have in common by chance.
 fn content(bytes: usize) -> Vec<u8> {
     let mut state = 0x9e37_79b9_u32;
@@ -34,10 +32,6 @@ fn chunked(content: &[u8]) -> Vec<u8> {
     unreachable!("the sizes never end")
 }
 
-fn forwarding_to(origin: std::net::SocketAddr) -> Kiln {
-    Kiln::builder().script(FORWARDING).workers(1).upstream("web", &[origin]).start()
-}
-
 /// Sends from a thread, so that answers are read meanwhile.
 fn send_beside(client: &Client, bytes: Vec<u8>) -> thread::JoinHandle<()> {
     let mut stream = client.writer();
@@ -47,7 +41,7 @@ fn send_beside(client: &Client, bytes: Vec<u8>) -> thread::JoinHandle<()> {
 #[test]
 fn counted_and_chunked_request_bodies_reach_the_origin_whole() {
     let origin = Origin::mirroring();
-    let kiln = forwarding_to(origin.address());
+    let kiln = Kiln::forwarding_to(&[origin.address()]);
     let mut client = kiln.connect();
     for bytes in [0, 1, 1000, 16 << 10, 300_000, 5 << 20] {
         let body = content(bytes);
@@ -73,7 +67,7 @@ fn counted_and_chunked_request_bodies_reach_the_origin_whole() {
 #[test]
 fn nginx_stores_what_clients_upload() {
     let origin = Nginx::start();
-    let kiln = forwarding_to(origin.address());
+    let kiln = Kiln::forwarding_to(&[origin.address()]);
     let body = content(1 << 20);
     let mut client = kiln.connect();
     let head = "PUT /upload HTTP/1.1\r\nHost: test\r\nTransfer-Encoding: chunked\r\n\r\n";
@@ -87,7 +81,7 @@ fn nginx_stores_what_clients_upload() {
 #[test]
 fn counted_and_chunked_responses_of_nginx_reach_the_client_whole() {
     let origin = Nginx::start();
-    let kiln = forwarding_to(origin.address());
+    let kiln = Kiln::forwarding_to(&[origin.address()]);
     let mut client = kiln.connect();
     for bytes in [1, 1000, 100_000, 5 << 20] {
         let body = content(bytes);
@@ -109,7 +103,7 @@ fn chunked_responses_are_told_to_old_clients_by_closing() {
     let mut response = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n".to_vec();
     response.extend(chunked(&body));
     let origin = Origin::replying(response);
-    let kiln = forwarding_to(origin.address());
+    let kiln = Kiln::forwarding_to(&[origin.address()]);
     assert!(kiln.get("/").expect_status(200).body == body, "in chunks");
     let mut old = kiln.connect();
     let answer = old.send("GET / HTTP/1.0\r\n\r\n").response().expect_status(200);
@@ -125,7 +119,7 @@ fn responses_that_end_with_their_connection_are_chunked_for_clients() {
         stream.write_all(b"HTTP/1.1 200 OK\r\n\r\n")?;
         stream.write_all(&sent).map(|()| false)
     });
-    let kiln = forwarding_to(origin.address());
+    let kiln = Kiln::forwarding_to(&[origin.address()]);
     let mut client = kiln.connect();
     for _ in 0..2 {
         let answer = client.get("/").expect_status(200);
@@ -159,7 +153,7 @@ fn head_has_the_length_and_no_body_wherever_the_answer_comes_from() {
 #[test]
 fn statuses_without_content_have_none() {
     let origin = Nginx::start();
-    let kiln = forwarding_to(origin.address());
+    let kiln = Kiln::forwarding_to(&[origin.address()]);
     let mut client = kiln.connect();
     for (target, status) in [("/status/204", 204), ("/status/304", 304), ("/status/404", 404)] {
         client.get(target).expect_status(status);
@@ -170,7 +164,7 @@ fn statuses_without_content_have_none() {
 #[test]
 fn a_client_that_expects_100_is_told_to_go_on_before_it_sends() {
     let origin = Origin::mirroring();
-    let kiln = forwarding_to(origin.address());
+    let kiln = Kiln::forwarding_to(&[origin.address()]);
     let mut client = kiln.connect();
     client
         .send("PUT / HTTP/1.1\r\nHost: test\r\nContent-Length: 5\r\nExpect: 100-continue\r\n\r\n");
@@ -182,7 +176,7 @@ fn a_client_that_expects_100_is_told_to_go_on_before_it_sends() {
 #[test]
 fn nginx_decides_about_an_expectation_too() {
     let origin = Nginx::start();
-    let kiln = forwarding_to(origin.address());
+    let kiln = Kiln::forwarding_to(&[origin.address()]);
     let mut client = kiln.connect();
     client.send(
         "PUT /upload HTTP/1.1\r\nHost: test\r\nContent-Length: 5\r\nExpect: 100-continue\r\n\r\n",
@@ -203,7 +197,7 @@ fn kiln_itself_tells_a_client_to_go_on_when_the_origin_does_not() {
         stream.write_all(answer.as_bytes()).expect("it is read");
         stream.write_all(&body).expect("it is read");
     });
-    let kiln = forwarding_to(origin.address());
+    let kiln = Kiln::forwarding_to(&[origin.address()]);
     let mut client = kiln.connect();
     client
         .send("PUT / HTTP/1.1\r\nHost: test\r\nContent-Length: 5\r\nExpect: 100-continue\r\n\r\n");
@@ -233,7 +227,7 @@ fn a_body_that_nobody_wants_is_not_taken_for_a_request() {
 fn a_client_that_reads_slowly_does_not_make_a_worker_grow() {
     let origin = Nginx::start();
     origin.write("file", content(64 << 20));
-    let kiln = forwarding_to(origin.address());
+    let kiln = Kiln::forwarding_to(&[origin.address()]);
     let pid = kiln.worker_pids()[0];
     let before_kb = tests::resident_kb(pid);
     let mut client = kiln.connect();

@@ -17,10 +17,7 @@ mod request;
 mod signals;
 mod upstreams;
 
-/// Passes everything on to the upstream `web`.
-const FORWARDING: &str = "#include <kiln.h>
-kiln::Action on_request(kiln::Request&) { return kiln::forward(\"web\"); }
-";
+use tests::FORWARDING;
 
 /// A script that answers everything with this text.
 fn replying(text: &str) -> String {

@@ -1,19 +1,14 @@
 //! Origins that fail: what clients get, and what is tried again.
 
 use std::io::{Read, Write};
-use std::net::SocketAddr;
 
 use tests::{Kiln, Nginx, Origin};
 
 use crate::FORWARDING;
 
-fn forwarding_to(servers: &[SocketAddr]) -> Kiln {
-    Kiln::builder().script(FORWARDING).workers(1).upstream("web", servers).start()
-}
-
 #[test]
 fn an_origin_that_refuses_connections_is_502() {
-    let kiln = forwarding_to(&[Origin::nowhere()]);
+    let kiln = Kiln::forwarding_to(&[Origin::nowhere()]);
     let mut client = kiln.connect();
     client.get("/").expect_status(502);
     // The connection of the client has done nothing wrong.
@@ -23,7 +18,7 @@ fn an_origin_that_refuses_connections_is_502() {
 #[test]
 fn a_server_that_refuses_is_passed_over_for_one_that_does_not() {
     let origin = Nginx::start();
-    let kiln = forwarding_to(&[Origin::nowhere(), origin.address()]);
+    let kiln = Kiln::forwarding_to(&[Origin::nowhere(), origin.address()]);
     let mut client = kiln.connect();
     for _ in 0..6 {
         client.get("/echo").expect_status(200);
@@ -36,7 +31,7 @@ fn requests_are_spread_over_the_servers_of_an_upstream() {
     for (number, server) in servers.iter().enumerate() {
         server.write("name", number.to_string());
     }
-    let kiln = forwarding_to(&[servers[0].address(), servers[1].address()]);
+    let kiln = Kiln::forwarding_to(&[servers[0].address(), servers[1].address()]);
     let mut client = kiln.connect();
     let mut shares = [0; 2];
     for _ in 0..20 {
@@ -58,7 +53,7 @@ fn an_answer_that_is_none_is_502() {
         "HTTP/1.1 101 Switching Protocols\r\nUpgrade: x\r\n\r\n",
     ] {
         let origin = Origin::replying(nonsense);
-        let kiln = forwarding_to(&[origin.address()]);
+        let kiln = Kiln::forwarding_to(&[origin.address()]);
         let answer = kiln.get("/");
         assert_eq!(answer.status, 502, "{nonsense:?} became {answer:?}");
     }
@@ -67,7 +62,7 @@ fn an_answer_that_is_none_is_502() {
 #[test]
 fn an_origin_that_closes_without_an_answer_is_502() {
     let origin = Origin::closing();
-    let kiln = forwarding_to(&[origin.address()]);
+    let kiln = Kiln::forwarding_to(&[origin.address()]);
     kiln.get("/").expect_status(502);
     assert_eq!(origin.requests().len(), 1, "on a new connection nothing is tried twice");
 }
@@ -99,7 +94,7 @@ fn a_response_that_breaks_off_never_looks_whole() {
         let origin = Origin::answering(move |_, stream| {
             stream.write_all(response.as_bytes()).map(|()| false)
         });
-        let kiln = forwarding_to(&[origin.address()]);
+        let kiln = Kiln::forwarding_to(&[origin.address()]);
         let mut client = kiln.connect();
         let answer = client.send_get("/").try_response();
         assert!(answer.is_err(), "{head} became {answer:?}");
@@ -138,7 +133,7 @@ fn a_request_on_a_dead_pooled_connection_is_repeated_only_if_that_is_safe() {
             let _ = stream.read(&mut part);
         }
     });
-    let kiln = forwarding_to(&[origin.address()]);
+    let kiln = Kiln::forwarding_to(&[origin.address()]);
     let mut client = kiln.connect();
     client.get("/").expect(200, "ok");
     client.get("/").expect(200, "ok");
@@ -151,7 +146,7 @@ fn a_request_on_a_dead_pooled_connection_is_repeated_only_if_that_is_safe() {
 #[test]
 fn a_client_that_breaks_off_takes_its_request_along() {
     let origin = Origin::holding();
-    let kiln = forwarding_to(&[origin.address()]);
+    let kiln = Kiln::forwarding_to(&[origin.address()]);
     let mut client = kiln.connect();
     client.send_get("/");
     origin.until_requests(1);
@@ -167,7 +162,7 @@ fn a_client_that_breaks_off_takes_its_request_along() {
 #[test]
 fn answers_are_never_mixed_up_between_clients() {
     let origin = Origin::echoing();
-    let kiln = forwarding_to(&[origin.address()]);
+    let kiln = Kiln::forwarding_to(&[origin.address()]);
     let address = kiln.address();
     let clients: Vec<_> = (0..8)
         .map(|number| {

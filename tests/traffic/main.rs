@@ -12,10 +12,7 @@ mod tunnels;
 
 use std::sync::{PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
-/// Passes everything on to the upstream `web`.
-const FORWARDING: &str = "#include <kiln.h>
-kiln::Action on_request(kiln::Request&) { return kiln::forward(\"web\"); }
-";
+use tests::FORWARDING;
 
 static MEASURING: RwLock<()> = RwLock::new(());
 

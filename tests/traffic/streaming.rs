@@ -11,7 +11,7 @@ use std::time::Duration;
 use tests::{Client, Kiln, Origin, PATIENCE, resident_kb};
 
 use crate::content::{Framing, check, read_head};
-use crate::{FORWARDING, alone, beside_others};
+use crate::{alone, beside_others};
 
 /// Sizes around a buffer of 16 KiB, a TCP window's first step, and what needs several reads.
 const SIZES: [u64; 15] = [
@@ -79,10 +79,6 @@ fn framing_of(name: &str) -> Framing {
     }
 }
 
-fn forwarding_to(origin: SocketAddr) -> Kiln {
-    Kiln::builder().script(FORWARDING).workers(1).upstream("web", &[origin]).start()
-}
-
 /// Sends so many bytes, asks for so many, and checks all of them.
 fn exchange(kiln: SocketAddr, (sent, up): (u64, Framing), (wanted, down): (u64, &str)) {
     let stream = TcpStream::connect(kiln).expect("it listens");
@@ -123,7 +119,7 @@ fn read_response(input: &mut impl io::BufRead) -> io::Result<(String, String, Fr
 fn bodies_of_every_size_arrive_unchanged_in_both_directions() {
     let _beside = beside_others();
     let origin = origin();
-    let kiln = forwarding_to(origin.address());
+    let kiln = Kiln::forwarding_to(&[origin.address()]);
     for size in SIZES {
         for (up, down) in [
             (Framing::Counted, "counted"),
@@ -146,7 +142,7 @@ fn bodies_of_every_size_arrive_unchanged_in_both_directions() {
 fn a_hundred_megabytes_arrive_unchanged_in_both_directions_at_once() {
     let _beside = beside_others();
     let origin = origin();
-    let kiln = forwarding_to(origin.address());
+    let kiln = Kiln::forwarding_to(&[origin.address()]);
     exchange(kiln.address(), (LARGE, Framing::Counted), (LARGE, "counted"));
     exchange(kiln.address(), (LARGE, Framing::Chunked(60_000)), (LARGE, "60000"));
     exchange(kiln.address(), (0, Framing::Counted), (LARGE, "closing"));
@@ -234,7 +230,7 @@ fn a_client_that_stops_reading_stops_its_origin_and_costs_a_few_buffers() {
             }
             Ok(false)
         });
-        let kiln = forwarding_to(large.address());
+        let kiln = Kiln::forwarding_to(&[large.address()]);
         let pid = kiln.worker_pids()[0];
         kiln.get("/warm").expect_status(200);
         let before_kb = resident_kb(pid);
@@ -287,7 +283,7 @@ fn an_origin_that_stops_reading_stops_its_client_and_costs_a_few_buffers() {
                 let _ = stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n");
             }
         });
-        let kiln = forwarding_to(origin.address());
+        let kiln = Kiln::forwarding_to(&[origin.address()]);
         let pid = kiln.worker_pids()[0];
         kiln.get("/0/counted").expect_status(200);
         let before_kb = resident_kb(pid);
@@ -316,7 +312,7 @@ fn an_origin_that_stops_reading_stops_its_client_and_costs_a_few_buffers() {
 fn a_client_that_shuts_its_side_gets_the_whole_answer() {
     let _beside = beside_others();
     let origin = origin();
-    let kiln = forwarding_to(origin.address());
+    let kiln = Kiln::forwarding_to(&[origin.address()]);
     for down in ["counted", "16384", "closing"] {
         let mut client = kiln.connect();
         client.send(format!("GET /{}/{down} HTTP/1.1\r\nHost: test\r\n\r\n", 4 << 20)).shut();
@@ -341,7 +337,7 @@ fn an_early_answer_comes_while_a_large_upload_is_on_its_way() {
         let mut part = vec![0; 1 << 16];
         while stream.read(&mut part).is_ok_and(|count| count > 0) {}
     });
-    let kiln = forwarding_to(origin.address());
+    let kiln = Kiln::forwarding_to(&[origin.address()]);
     for round in 1..=3 {
         let mut client = kiln.connect();
         let mut writer = client.writer();

@@ -15,10 +15,6 @@ use tungstenite::{Error, Message};
 
 use crate::{FORWARDING, beside_others};
 
-fn forwarding_to(origin: SocketAddr) -> Kiln {
-    Kiln::builder().script(FORWARDING).workers(1).upstream("web", &[origin]).start()
-}
-
 /// Echoes messages of each WebSocket until it is closed; the text `close` makes it close by itself, and
 /// `die` makes it break off.
 fn echo() -> Origin {
@@ -96,7 +92,7 @@ fn bytes(count: usize) -> Vec<u8> {
 fn websocket_messages_of_every_kind_and_size_come_back() {
     let _beside = beside_others();
     let origin = echo();
-    let kiln = forwarding_to(origin.address());
+    let kiln = Kiln::forwarding_to(&[origin.address()]);
     let (mut socket, seen) = try_open(kiln.address()).expect("it is opened");
     assert_eq!(seen.as_deref(), Some("127.0.0.1"), "the head is an ordinary one");
     for size in [0, 1, 125, 126, 65_535, 65_536, 1 << 20] {
@@ -120,7 +116,7 @@ fn websocket_messages_of_every_kind_and_size_come_back() {
 fn either_side_of_a_websocket_may_close_it() {
     let _beside = beside_others();
     let origin = echo();
-    let kiln = forwarding_to(origin.address());
+    let kiln = Kiln::forwarding_to(&[origin.address()]);
     let mut socket = open(kiln.address());
     socket
         .close(Some(CloseFrame { code: CloseCode::Normal, reason: "done".into() }))
@@ -145,7 +141,7 @@ fn either_side_of_a_websocket_may_close_it() {
 fn an_origin_that_dies_takes_its_tunnel_along_and_nothing_else() {
     let _beside = beside_others();
     let origin = echo();
-    let kiln = forwarding_to(origin.address());
+    let kiln = Kiln::forwarding_to(&[origin.address()]);
     let mut other = open(kiln.address());
     let mut socket = open(kiln.address());
     socket.send(Message::text("die")).expect("it is sent");
@@ -161,7 +157,7 @@ fn an_origin_that_dies_takes_its_tunnel_along_and_nothing_else() {
 fn a_hundred_tunnels_at_once_are_kept_apart() {
     let _beside = beside_others();
     let origin = echo();
-    let kiln = forwarding_to(origin.address());
+    let kiln = Kiln::forwarding_to(&[origin.address()]);
     let mut sockets: Vec<_> = (0..100).map(|_| open(kiln.address())).collect();
     for round in 0..5 {
         for (number, socket) in sockets.iter_mut().enumerate() {
@@ -187,7 +183,7 @@ fn a_refused_upgrade_is_an_answer_like_others() {
     let _beside = beside_others();
     for status in ["200 OK", "403 Forbidden", "426 Upgrade Required"] {
         let origin = Origin::replying(format!("HTTP/1.1 {status}\r\nContent-Length: 2\r\n\r\nno"));
-        let kiln = forwarding_to(origin.address());
+        let kiln = Kiln::forwarding_to(&[origin.address()]);
         let mut client = kiln.connect();
         for _ in 0..2 {
             let answer = client.send(UPGRADE).response();
@@ -239,7 +235,7 @@ fn expect(client: &mut Client, text: &str) {
 fn other_protocols_are_switched_to_as_well() {
     let _beside = beside_others();
     let origin = switching();
-    let kiln = forwarding_to(origin.address());
+    let kiln = Kiln::forwarding_to(&[origin.address()]);
     let mut client = kiln.connect();
     let answer = client.send(format!("{UPGRADE}early")).head().expect_status(101);
     assert_eq!(answer.field("upgrade"), Some("echo/1"));
@@ -258,7 +254,7 @@ fn other_protocols_are_switched_to_as_well() {
 fn a_reload_leaves_open_tunnels_alone() {
     let _beside = beside_others();
     let origin = echo();
-    let kiln = forwarding_to(origin.address());
+    let kiln = Kiln::forwarding_to(&[origin.address()]);
     let mut socket = open(kiln.address());
     expect_echo(&mut socket, Message::text("before"));
     for number in 0..3 {
@@ -357,7 +353,7 @@ fn a_tunnel_that_nobody_reads_from_stops_its_sender() {
         }
         let _ = stream.write_all(total.to_string().as_bytes());
     });
-    let kiln = forwarding_to(origin.address());
+    let kiln = Kiln::forwarding_to(&[origin.address()]);
     let pid = kiln.worker_pids()[0];
     let mut client = kiln.connect();
     client.send(UPGRADE).head().expect_status(101);
