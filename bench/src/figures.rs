@@ -98,6 +98,11 @@ pub(crate) fn ratios(first: &[Round], second: &[Round]) -> Spreads {
     spreads(&first.iter().zip(second).map(in_round).collect::<Vec<Round>>())
 }
 
+/// A number of things.
+pub(crate) fn counted(number: u32, thing: &str) -> String {
+    if number == 1 { format!("1 {thing}") } else { format!("{number} {thing}s") }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -120,5 +125,10 @@ mod tests {
         assert!(Metric::BytesPerCpuS.is_as_good(2.0, 1.0));
         assert!(!Metric::CpuUsPerRequest.is_as_good(2.0, 1.0));
         assert!(Metric::CpuUsPerRequest.is_as_good(1.0, 1.0));
+    }
+
+    #[test]
+    fn a_number_is_followed_by_the_plural_unless_it_is_one() {
+        assert_eq!([1, 2].map(|number| counted(number, "round")), ["1 round", "2 rounds"]);
     }
 }

@@ -10,10 +10,10 @@ use std::time::Duration;
 use anyhow::{Context, ensure};
 use serde::Serialize;
 
+use crate::figures::counted;
 use crate::load::{self, Load};
 use crate::peers::{Duty, HAPROXY, KILN, NGINX, Peer, STATUS_PATH, Server};
 use crate::rounds::Bench;
-use crate::table::counted;
 
 /// Loads that each server gets; with one, each client connection would stay with one worker.
 const LOADS: u32 = 5;

@@ -7,7 +7,7 @@ use comfy_table::presets::NOTHING;
 use comfy_table::{Attribute, Cell, CellAlignment, Color, Table};
 
 use crate::demands::Verdict;
-use crate::figures::{Metric, Spread};
+use crate::figures::{Metric, Spread, counted};
 use crate::peers::FLOOR;
 use crate::report::Report;
 use crate::reuse::Reuse;
@@ -202,11 +202,6 @@ fn shown(spread: Spread, decimals: usize) -> String {
     format!("{median:.decimals$} ({min:.decimals$}-{max:.decimals$})")
 }
 
-/// A number of things.
-pub(crate) fn counted(number: u32, thing: &str) -> String {
-    if number == 1 { format!("1 {thing}") } else { format!("{number} {thing}s") }
-}
-
 fn plain() -> Table {
     let mut table = Table::new();
     table.load_preset(NOTHING);
@@ -233,10 +228,5 @@ mod tests {
     fn a_spread_is_shown_unless_there_is_none() {
         check([2.0, 1.0, 3.04], "2.0 (1.0-3.0)");
         check([2.0, 2.0, 2.0], "2.0");
-    }
-
-    #[test]
-    fn a_number_is_followed_by_the_plural_unless_it_is_one() {
-        assert_eq!([1, 2].map(|number| counted(number, "round")), ["1 round", "2 rounds"]);
     }
 }
