@@ -6,7 +6,8 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 
-/// A programmable HTTP load balancer: C++ scripts, compiled once, decide what happens to each request.
+/// A programmable HTTP load balancer: C++ scripts, compiled once, decide what happens to each
+/// request.
 #[derive(Parser)]
 #[command(version, propagate_version = true, disable_help_subcommand = true, after_help = EXAMPLES)]
 pub(crate) struct Cli {
@@ -26,7 +27,8 @@ Examples:
 pub(crate) enum Command {
     /// Serve HTTP: compile the scripts, fork the workers, supervise them.
     Serve(Serve),
-    /// Read the configuration, compile the scripts again and swap both in; wait, and say what happened.
+    /// Read the configuration, compile the scripts again and swap both in; wait, and say what
+    /// happened.
     Reload(Ask),
     /// Show the master, the generations and the workers.
     Status(Ask),

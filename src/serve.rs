@@ -13,8 +13,8 @@ use settings::Limits;
 use crate::config::{Config, print_errors};
 use crate::{EXIT_USAGE, cli, logs};
 
-/// Descriptors of a worker that are no connections: standard streams, channel, poll, sockets that it
-/// listens on and adopts, images and settings on their way in.
+/// Descriptors of a worker that are no connections: standard streams, channel, poll, sockets that
+/// it listens on and adopts, images and settings on their way in.
 const DESCRIPTORS_BESIDE: u64 = 256;
 
 /// Serves until told to stop.
@@ -57,7 +57,8 @@ pub(crate) fn serve(arguments: &cli::Serve) -> anyhow::Result<ExitCode> {
     }
 }
 
-/// Lets this process and its children open as many files as the system allows them; answers how many.
+/// Lets this process and its children open as many files as the system allows them; answers how
+/// many.
 fn raise_descriptors() -> u64 {
     let raised = getrlimit(Resource::RLIMIT_NOFILE).and_then(|(_, most)| {
         setrlimit(Resource::RLIMIT_NOFILE, most, most)?;

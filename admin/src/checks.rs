@@ -1,7 +1,8 @@
 //! Health checks: when each server is asked, and when the answers change what is thought of it.
 //!
-//! A server counts as well until so many answers in a row say otherwise, and the other way round. What
-//! is not said is not changed: a check that is forgotten (its address is gone) leaves no server down.
+//! A server counts as well until so many answers in a row say otherwise, and the other way round.
+//! What is not said is not changed: a check that is forgotten (its address is gone) leaves no
+//! server down.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
@@ -13,8 +14,8 @@ use crate::jitter::Jitter;
 use crate::probe::Failure;
 
 /// Checks that run at once. Each takes a descriptor, of which a process has 1024 by default, and a
-/// burst of connections is no health check any more. With answers in 10 ms these are 25,000 servers a
-/// second; if all servers are silent, each is asked as often as this permits.
+/// burst of connections is no health check any more. With answers in 10 ms these are 25,000 servers
+/// a second; if all servers are silent, each is asked as often as this permits.
 pub(crate) const RUNNING_MAX: usize = 256;
 
 /// First checks are spread over so long, or over an interval that is shorter.
@@ -156,7 +157,8 @@ impl Checks {
         Some(id)
     }
 
-    /// How a check ended: the status of the answer, or why there is none. Gives news of a changed mind.
+    /// How a check ended: the status of the answer, or why there is none. Gives news of a changed
+    /// mind.
     pub(crate) fn answered(
         &mut self,
         id: CheckId,
@@ -185,8 +187,8 @@ impl Checks {
         Some(self.news(id, is_good))
     }
 
-    /// This server was down for the broker before this one, and so it is for this one. Gives news if
-    /// it is not checked any more.
+    /// This server was down for the broker before this one, and so it is for this one. Gives news
+    /// if it is not checked any more.
     pub(crate) fn recall_down(
         &mut self,
         upstream: String,
@@ -202,7 +204,8 @@ impl Checks {
         None
     }
 
-    /// All servers are known: gives news of those that were down before and are not checked any more.
+    /// All servers are known: gives news of those that were down before and are not checked any
+    /// more.
     pub(crate) fn settle(&mut self) -> impl Iterator<Item = ServerNews> + use<> {
         let recalled = self.recalled.take().unwrap_or_default().into_iter();
         recalled.map(|(upstream, server)| ServerNews::Checked { upstream, server, is_well: true })

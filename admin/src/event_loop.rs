@@ -1,7 +1,7 @@
 //! The broker's loop: look up and check what is due, report what changed, wait.
 //!
-//! It waits in one place, for the channel, the resolver's threads and the sockets of checks; the end of
-//! the channel is its end.
+//! It waits in one place, for the channel, the resolver's threads and the sockets of checks; the
+//! end of the channel is its end.
 
 use std::collections::BTreeMap;
 use std::hash::{BuildHasher, RandomState};

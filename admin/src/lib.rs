@@ -2,11 +2,12 @@
 //!
 //! It resolves the names of upstreams' servers and asks servers whether they are well, once for all
 //! workers, and tells the master what it finds out. It serves nobody and decides nothing: when it
-//! dies, workers go on with what they know, and the next broker is told what this one had found out.
+//! dies, workers go on with what they know, and the next broker is told what this one had found
+//! out.
 //!
 //! Reading order: `survey` (what is known of which server), below it `names` and `checks` (when to
-//! look, and what an answer changes; time is an argument), then `event_loop`, `resolver` and `probe`,
-//! which have the sockets and the threads.
+//! look, and what an answer changes; time is an argument), then `event_loop`, `resolver` and
+//! `probe`, which have the sockets and the threads.
 #![forbid(unsafe_code)]
 
 mod checks;

@@ -1,8 +1,8 @@
 //! Names of servers: when each is looked up, and what an answer changes.
 //!
 //! A name stands for its last addresses until there are others: that a resolver fails says nothing
-//! about servers. The first answer is always reported, also an empty one, since somebody waits for it.
-//! Whoever looks up is elsewhere; a name that is being looked up is not due.
+//! about servers. The first answer is always reported, also an empty one, since somebody waits for
+//! it. Whoever looks up is elsewhere; a name that is being looked up is not due.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
@@ -80,8 +80,8 @@ impl Names {
         self.names.get(name).map_or(&[], |known| &known.addresses)
     }
 
-    /// What the broker before this one knew, which counts until there is an answer. Says whether that
-    /// changes anything.
+    /// What the broker before this one knew, which counts until there is an answer. Says whether
+    /// that changes anything.
     pub(crate) fn recall(&mut self, name: &str, addresses: Vec<SocketAddr>) -> bool {
         let Some(known) = self.names.get_mut(name).filter(|known| !known.is_reported) else {
             return false;
@@ -142,8 +142,8 @@ mod tests {
         Names::new(BTreeMap::from([("a:80".to_owned(), 1000)]), 0, Jitter::new(1))
     }
 
-    /// Answers in turn, each with the addresses that are then reported and whether an operator hears
-    /// of it; none stands for a failure.
+    /// Answers in turn, each with the addresses that are then reported and whether an operator
+    /// hears of it; none stands for a failure.
     type Case<'a> = (Option<&'a [u8]>, Option<&'a [u8]>, Option<&'a str>);
 
     fn check(mut names: Names, cases: &[Case<'_>]) {

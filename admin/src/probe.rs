@@ -1,7 +1,8 @@
 //! One health check: a connection, a request, and the head of the answer.
 //!
 //! The body is nobody's business: the status says it all, and the connection closes after it. An
-//! answer is read as strictly as one to a client's request, since that is what the server is to give.
+//! answer is read as strictly as one to a client's request, since that is what the server is to
+//! give.
 
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::SocketAddr;

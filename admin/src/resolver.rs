@@ -1,5 +1,5 @@
-//! Looks names up, in threads: libc's resolver waits, and it is the one that the operator configured
-//! (`/etc/hosts`, `nsswitch.conf`, search domains).
+//! Looks names up, in threads: libc's resolver waits, and it is the one that the operator
+//! configured (`/etc/hosts`, `nsswitch.conf`, search domains).
 
 use std::net::{SocketAddr, ToSocketAddrs};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
@@ -9,8 +9,8 @@ use std::{io, thread};
 use heritage::NAMES_MAX;
 use mio::Waker;
 
-/// Look-ups at once, so that a name whose servers are silent holds up few others. libc gives up after
-/// some ten seconds.
+/// Look-ups at once, so that a name whose servers are silent holds up few others. libc gives up
+/// after some ten seconds.
 const THREADS: usize = 4;
 
 /// A name, and its addresses or the reason for none.

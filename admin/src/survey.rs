@@ -1,7 +1,8 @@
 //! What is known of the servers of every upstream: names, their addresses, and the health of each.
 //!
-//! A name may stand for servers of several upstreams, and an address may be a server of several: names
-//! are looked up once, and checks are each upstream's own. Everything that changes becomes a report.
+//! A name may stand for servers of several upstreams, and an address may be a server of several:
+//! names are looked up once, and checks are each upstream's own. Everything that changes becomes a
+//! report.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::SocketAddr;

@@ -1,8 +1,9 @@
 //! Load of large bodies: blocking connections on the load's core that take them or send them.
 //!
 //! wrk reads 8 KB at a time, so with it the load's core would be full long before the server's, and
-//! it sends one body only from memory of its own. Here a connection ends with the body that it is at
-//! when time is up: all bytes that are counted have gone all the way, and all that went are counted.
+//! it sends one body only from memory of its own. Here a connection ends with the body that it is
+//! at when time is up: all bytes that are counted have gone all the way, and all that went are
+//! counted.
 
 use std::io::{self, BufReader, ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpStream};

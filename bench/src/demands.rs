@@ -1,8 +1,8 @@
 //! What Kiln demands of itself in each case, and whether a run met it.
 //!
 //! A demand stands against the better of the peers that it names: the one whose median is better in
-//! this run. The verdict is the median of the ratios taken round by round; where it lies on the good
-//! side and a single round does not, it is met, and called near.
+//! this run. The verdict is the median of the ratios taken round by round; where it lies on the
+//! good side and a single round does not, it is met, and called near.
 
 use serde::Serialize;
 

@@ -89,8 +89,8 @@ pub(crate) fn spreads(rounds: &[Round]) -> Spreads {
     metrics.map(|metric| (*metric, Spread::of(rounds.iter().map(|round| round[metric])))).collect()
 }
 
-/// How the first's figures stand to the second's in the same round; above 1 is more, whether that is
-/// good or bad.
+/// How the first's figures stand to the second's in the same round; above 1 is more, whether that
+/// is good or bad.
 pub(crate) fn ratios(first: &[Round], second: &[Round]) -> Spreads {
     let in_round = |(first, second): (&Round, &Round)| {
         first.iter().map(|(metric, value)| (*metric, value / second[metric])).collect()

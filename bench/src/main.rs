@@ -40,13 +40,13 @@ use report::Report;
 /// Compares Kiln with nginx and HAProxy on this machine, and says which of its demands Kiln meets.
 ///
 /// Every server has one worker on one core; the load and the origin have another. The servers of a
-/// case take turns in short rounds, so that a ratio compares neighbours in time; the spread over the
-/// rounds is printed with every median and is the machine's noise. Take figures on a quiet machine:
-/// nothing else should run on the two cores.
+/// case take turns in short rounds, so that a ratio compares neighbours in time; the spread over
+/// the rounds is printed with every median and is the machine's noise. Take figures on a quiet
+/// machine: nothing else should run on the two cores.
 ///
 /// The figure that counts is CPU time of the serving process: microseconds a request, or bytes for
-/// each second of it. `floor` is a relay in C that only reads and writes: what copying costs without
-/// HTTP. A proxy that splices large bodies goes below it.
+/// each second of it. `floor` is a relay in C that only reads and writes: what copying costs
+/// without HTTP. A proxy that splices large bodies goes below it.
 #[derive(Parser)]
 #[command(name = "bench", after_help = EXAMPLES)]
 struct Options {

@@ -1,9 +1,10 @@
 //! The origin of the body cases: it gives bodies of any length and swallows what it is sent.
 //!
-//! It is part of this program, on the load's core, since nginx would read what it discards in pieces
-//! of 4 KB and so hold every peer back. It is as plain as it can be: a thread a connection, blocking
-//! reads and writes of large pieces. `GET /N` is answered with N bytes, `GET /` with the body that
-//! every other server here answers with, anything that has a body with an empty 200 after its end.
+//! It is part of this program, on the load's core, since nginx would read what it discards in
+//! pieces of 4 KB and so hold every peer back. It is as plain as it can be: a thread a connection,
+//! blocking reads and writes of large pieces. `GET /N` is answered with N bytes, `GET /` with the
+//! body that every other server here answers with, anything that has a body with an empty 200 after
+//! its end.
 
 use std::io::{self, BufReader, ErrorKind, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};

@@ -1,9 +1,9 @@
 //! How well connections to the origin are reused, as the origin counts them.
 //!
 //! Each worker of Kiln and of nginx has a pool of its own, so the more workers there are, the less
-//! likely one has the connection that another left idle. So each server starts cold and gets several
-//! short loads of new client connections, which the kernel spreads over the workers differently each
-//! time.
+//! likely one has the connection that another left idle. So each server starts cold and gets
+//! several short loads of new client connections, which the kernel spreads over the workers
+//! differently each time.
 
 use std::time::Duration;
 
@@ -19,9 +19,9 @@ use crate::rounds::Bench;
 const LOADS: u32 = 5;
 const LOAD: Duration = Duration::from_secs(1);
 
-/// Who is measured, with which numbers of workers, all on the server's core. HAProxy's threads share
-/// their connections, so more of them show nothing new; and on one core they were seen to hold each
-/// other up for seconds.
+/// Who is measured, with which numbers of workers, all on the server's core. HAProxy's threads
+/// share their connections, so more of them show nothing new; and on one core they were seen to
+/// hold each other up for seconds.
 const PEERS: [(&Peer, &[u32]); 3] = [(&KILN, &[1, 2, 4]), (&NGINX, &[1, 2, 4]), (&HAPROXY, &[1])];
 
 /// How long it takes, but for the starts.

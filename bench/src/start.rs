@@ -18,7 +18,8 @@ use crate::rounds::Bench;
 /// How often each thing is done.
 const TIMES: usize = 5;
 
-/// A worker that dies younger than this is taken for one that can't live, and its replacement waits.
+/// A worker that dies younger than this is taken for one that can't live, and its replacement
+/// waits.
 const GROWN_UP: Duration = Duration::from_millis(1500);
 
 /// How long all of it takes, about: mostly compiling, and replacements that wait to be grown up.

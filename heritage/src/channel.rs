@@ -16,8 +16,8 @@ use serde::{Serialize, de::DeserializeOwned};
 
 /// Bytes of the largest message: an order or a report is a few numbers and at most one sentence.
 ///
-/// The largest are [`crate::Report::LoadFailed`] with the text of a C++ exception in it, and news of
-/// servers, of which a message has as many as fit.
+/// The largest are [`crate::Report::LoadFailed`] with the text of a C++ exception in it, and news
+/// of servers, of which a message has as many as fit.
 pub const MESSAGE_MAX: usize = 16 * 1024;
 
 /// Descriptors beside one message: an order is about one image or one socket, and one is to spare.
@@ -47,7 +47,8 @@ impl Channel {
     }
 
     /// Sends one message with descriptors. `WouldBlock` when the other end does not read,
-    /// `InvalidInput` when it is larger than [`MESSAGE_MAX`] or has more than [`FILES_MAX`] of them.
+    /// `InvalidInput` when it is larger than [`MESSAGE_MAX`] or has more than [`FILES_MAX`] of
+    /// them.
     pub fn send<M: Serialize>(&self, message: &M, files: &[BorrowedFd<'_>]) -> io::Result<()> {
         let bytes = serde_json::to_vec(message)?;
         if bytes.len() > MESSAGE_MAX || files.len() > FILES_MAX {

@@ -1,8 +1,8 @@
 //! What crosses `fork()`: everything the master and its children share, and nothing else.
 //!
-//! The master and the workers do not know each other's crates; they meet here, in one closed enum of
-//! orders (master to worker), one of reports (worker to master), one page of counters a worker, and
-//! the bundle that a new worker starts with.
+//! The master and the workers do not know each other's crates; they meet here, in one closed enum
+//! of orders (master to worker), one of reports (worker to master), one page of counters a worker,
+//! and the bundle that a new worker starts with.
 
 mod channel;
 mod order;

@@ -1,7 +1,8 @@
 //! The closed enums that the master and its children speak.
 //!
-//! They travel as JSON in one datagram each, with the descriptors they are about beside them: orders
-//! are rare (a reload, a death, a change of scale), so what `strace` shows counts for more than bytes.
+//! They travel as JSON in one datagram each, with the descriptors they are about beside them:
+//! orders are rare (a reload, a death, a change of scale), so what `strace` shows counts for more
+//! than bytes.
 
 use std::net::SocketAddr;
 
@@ -94,8 +95,8 @@ pub enum Report {
     /// Something about an upstream's server that the other workers should know. A worker says
     /// [`ServerNews::Ejected`], the broker says the rest.
     News(ServerNews),
-    /// Every name of the configuration was reported once, whether it resolves or not. Only the broker
-    /// says it: workers that start from now on begin with all that can be known.
+    /// Every name of the configuration was reported once, whether it resolves or not. Only the
+    /// broker says it: workers that start from now on begin with all that can be known.
     NamesResolved,
     /// The queue of this listening socket was emptied and the worker closed its copy.
     Released {
@@ -104,8 +105,8 @@ pub enum Report {
     },
 }
 
-/// What becomes known of the servers of upstreams while Kiln runs: from the broker to the master and
-/// from one worker to it, and from the master to every worker.
+/// What becomes known of the servers of upstreams while Kiln runs: from the broker to the master
+/// and from one worker to it, and from the master to every worker.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum ServerNews {
     /// These are now all the addresses that a name stands for.

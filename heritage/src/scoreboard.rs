@@ -1,8 +1,10 @@
-//! The scoreboard: one page of shared memory a worker, written by that worker and read by the master.
+//! The scoreboard: one page of shared memory a worker, written by that worker and read by the
+//! master.
 //!
-//! It is all atomics, so that nobody waits for anybody: a worker that dies in the middle of an update
-//! leaves a counter that is one short, and never a lock that is held. A worker unmaps every page but
-//! its own right after the fork, so that a script gone wild cannot write into a neighbour's.
+//! It is all atomics, so that nobody waits for anybody: a worker that dies in the middle of an
+//! update leaves a counter that is one short, and never a lock that is held. A worker unmaps every
+//! page but its own right after the fork, so that a script gone wild cannot write into a
+//! neighbour's.
 
 use std::io;
 use std::num::NonZeroUsize;
@@ -47,7 +49,8 @@ pub struct WorkerPage {
     pub origin_connections: AtomicU64,
     /// Requests sent to another server, or over another connection, after the first had failed.
     pub retries: AtomicU64,
-    /// Requests and connections answered 503 for want of a server, of room in a queue, or of a place.
+    /// Requests and connections answered 503 for want of a server, of room in a queue, or of a
+    /// place.
     pub turned_away: AtomicU64,
 }
 
@@ -78,8 +81,8 @@ impl WorkerPage {
 
 /// The pages that this process has mapped: all of them in the master, its own in a worker.
 ///
-/// The mapping lasts as long as the process: pages are handed out as [`OwnPage`], and a master without
-/// a scoreboard has nothing left to do.
+/// The mapping lasts as long as the process: pages are handed out as [`OwnPage`], and a master
+/// without a scoreboard has nothing left to do.
 pub struct Scoreboard {
     pages: NonNull<WorkerPage>,
     mapped: Range<usize>,
@@ -101,9 +104,10 @@ impl Scoreboard {
     /// Page of worker `index`.
     pub fn page(&self, index: usize) -> &WorkerPage {
         assert!(self.mapped.contains(&index), "page {index} is not mapped here");
-        // SAFETY: `mapped` holds the pages that are mapped, for the life of the process (nothing but
-        // `keep_only` unmaps, and it narrows `mapped`). Zeroed memory is a valid page, the kernel
-        // aligns mappings to pages, and all of it is atomics, which others may write meanwhile.
+        // SAFETY: `mapped` holds the pages that are mapped, for the life of the process (nothing
+        // but `keep_only` unmaps, and it narrows `mapped`). Zeroed memory is a valid page, the
+        // kernel aligns mappings to pages, and all of it is atomics, which others may write
+        // meanwhile.
         unsafe { self.pages.add(index).as_ref() }
     }
 
@@ -132,8 +136,8 @@ impl Scoreboard {
     /// Unmaps pages that `mapped` no longer names.
     fn unmap<const N: usize>(&mut self, ranges: [Range<usize>; N]) -> io::Result<()> {
         for range in ranges.into_iter().filter(|range| !range.is_empty()) {
-            // SAFETY: the range lies in the mapping, `&mut self` proves that no reference into it is
-            // alive, and the callers have seen to it that `mapped` no longer names it.
+            // SAFETY: the range lies in the mapping, `&mut self` proves that no reference into it
+            // is alive, and the callers have seen to it that `mapped` no longer names it.
             unsafe {
                 munmap(self.pages.add(range.start).cast(), range.len() * size_of::<WorkerPage>())?;
             }
@@ -152,7 +156,8 @@ impl Deref for OwnPage {
     // A pointer into shared memory, see `Scoreboard`.
     #[allow(unsafe_code)]
     fn deref(&self) -> &WorkerPage {
-        // SAFETY: `keep_only` left this page mapped for the life of the process, and it is all atomics.
+        // SAFETY: `keep_only` left this page mapped for the life of the process, and it is all
+        // atomics.
         unsafe { self.page.as_ref() }
     }
 }

@@ -9,8 +9,8 @@ use std::os::fd::OwnedFd;
 use nix::fcntl::{FcntlArg, SealFlag, fcntl};
 use nix::sys::memfd::{MFdFlags, memfd_create};
 
-/// Bytes of the longest settings: a file of 16 MiB that names servers in as few bytes as can be, each
-/// of which takes seven times as many here.
+/// Bytes of the longest settings: a file of 16 MiB that names servers in as few bytes as can be,
+/// each of which takes seven times as many here.
 pub const SETTINGS_BYTES_MAX: u64 = 128 << 20;
 
 /// A new file with these bytes. Each worker gets one of its own: copies of a descriptor would share

@@ -1,11 +1,12 @@
-//! The broker as the master sees it: a process that finds out about servers, and may die at any time.
+//! The broker as the master sees it: a process that finds out about servers, and may die at any
+//! time.
 //!
 //! Workers serve with what was found out before; a new broker is told that, and goes on from there.
-//! It is employed when a reload begins, with the settings of that reload, and works while the scripts
-//! compile; if the reload is refused it is replaced by one with the settings that serve on. Workers get
-//! a generation only when each of its names was looked up once, so that a server that is configured by
-//! name answers the first request already. A name that does not resolve, or a broker that does not
-//! work, holds this up for some seconds and no longer.
+//! It is employed when a reload begins, with the settings of that reload, and works while the
+//! scripts compile; if the reload is refused it is replaced by one with the settings that serve on.
+//! Workers get a generation only when each of its names was looked up once, so that a server that
+//! is configured by name answers the first request already. A name that does not resolve, or a
+//! broker that does not work, holds this up for some seconds and no longer.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -24,8 +25,8 @@ use crate::staffing::{EXIT_SCOREBOARD, how};
 use crate::supervisor::{Phase, Supervisor};
 use crate::workers::Process;
 
-/// How long a generation waits for its names. A resolver that answers at all does so in less: this is
-/// when libc asks the next server.
+/// How long a generation waits for its names. A resolver that answers at all does so in less: this
+/// is when libc asks the next server.
 const NAMES_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// The master's record of the broker.
@@ -115,8 +116,8 @@ impl Supervisor<'_> {
         Ok(())
     }
 
-    /// Has a broker that works with these settings: replaces the one that there is if its are others, or
-    /// ends it if there is nothing to find out.
+    /// Has a broker that works with these settings: replaces the one that there is if its are
+    /// others, or ends it if there is nothing to find out.
     pub(crate) fn employ_broker(&mut self, settings: &[u8], now: Instant) {
         let broker = &mut self.broker;
         if broker.settings == settings {
@@ -200,8 +201,8 @@ impl Supervisor<'_> {
         }
     }
 
-    /// Other settings may have servers of which this worker was told when it did not have them: it is
-    /// told everything once more.
+    /// Other settings may have servers of which this worker was told when it did not have them: it
+    /// is told everything once more.
     pub(crate) fn tell_anew(&mut self, pid: Pid) {
         let workers = self.workers.values_mut().filter_map(|worker| worker.process.as_mut());
         workers.filter(|process| process.pid == pid).for_each(|process| process.told = 0);

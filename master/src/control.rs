@@ -1,7 +1,7 @@
 //! What goes over the control socket, and the client's side of it.
 //!
-//! A client connects, sends one request as a line of JSON, gets one reply as a line of JSON, and the
-//! master closes. JSON, since a shell with `nc -U` should be enough when nothing else works.
+//! A client connects, sends one request as a line of JSON, gets one reply as a line of JSON, and
+//! the master closes. JSON, since a shell with `nc -U` should be enough when nothing else works.
 
 use std::io::{self, Read, Write};
 use std::net::SocketAddr;
@@ -140,8 +140,8 @@ pub struct WorkerStatus {
     pub state: WorkerActivity,
     /// The generation that new requests go to; 0 before the first.
     pub generation: u64,
-    /// Requests answered by this index since the master started: by this process and by those that it
-    /// replaced.
+    /// Requests answered by this index since the master started: by this process and by those that
+    /// it replaced.
     pub requests: u64,
     /// Client connections open now.
     pub connections: u64,

@@ -1,9 +1,10 @@
 //! The fork, and what a child does before anything else.
 //!
 //! A child begins as a copy of the master: it holds every descriptor, every listening socket, the
-//! master's signal mask, and the whole scoreboard. Each of these does harm if it stays: an inherited
-//! control socket hides end-of-file from its client, an inherited end of another worker's channel
-//! hides the master's death from that worker, a listener of another keeps a closed port open.
+//! master's signal mask, and the whole scoreboard. Each of these does harm if it stays: an
+//! inherited control socket hides end-of-file from its client, an inherited end of another worker's
+//! channel hides the master's death from that worker, a listener of another keeps a closed port
+//! open.
 //!
 //! ```text
 //!   master --fork--> child
@@ -107,7 +108,8 @@ fn set_dispositions(child: Child) -> nix::Result<()> {
         unsafe { sigaction(signal, &action) }
     };
     // A terminal's ctrl-C and hang-up go to the whole process group, and the rest are orders to the
-    // master: a child hears of them from the master alone. SIGPIPE: a broken connection is an error.
+    // master: a child hears of them from the master alone. SIGPIPE: a broken connection is an
+    // error.
     for signal in [
         Signal::SIGHUP,
         Signal::SIGINT,
@@ -142,8 +144,8 @@ extern "C" fn on_master_death(_signal: libc::c_int) {
 #[allow(unsafe_code)]
 fn close_all_but(keep: &[RawFd]) -> io::Result<()> {
     for (first, last) in gaps(keep) {
-        // SAFETY: the owners of these descriptors are values of the master's, which this child never
-        // touches again and never drops: it leaves by _exit.
+        // SAFETY: the owners of these descriptors are values of the master's, which this child
+        // never touches again and never drops: it leaves by _exit.
         if unsafe { libc::close_range(first, last, 0) } != 0 {
             return Err(io::Error::last_os_error());
         }

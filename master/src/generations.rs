@@ -1,7 +1,7 @@
 //! The table of generations: which there are, which slot each occupies, and which workers hold it.
 //!
-//! A slot is free when no worker can have its addresses mapped: its generation was never given out, or
-//! every worker that was told to load it has said that it is unmapped, or died.
+//! A slot is free when no worker can have its addresses mapped: its generation was never given out,
+//! or every worker that was told to load it has said that it is unmapped, or died.
 //!
 //! ```text
 //!   Compiling --every worker loaded it--> Active --another became active--> Draining

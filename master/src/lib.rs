@@ -1,12 +1,13 @@
 //! The master: owns listening sockets, generations and children, and keeps all three in order.
 //!
-//! It has one thread and one loop, which never waits for anything but poll(2): signals arrive through
-//! a signalfd, workers speak over channels, the compile child over a pipe, commands over a socket.
-//! It never runs LLVM, never reads a byte of a request, and knows neither the worker's nor the
-//! compiler's crate: what children do is handed in as [`Roles`].
+//! It has one thread and one loop, which never waits for anything but poll(2): signals arrive
+//! through a signalfd, workers speak over channels, the compile child over a pipe, commands over a
+//! socket. It never runs LLVM, never reads a byte of a request, and knows neither the worker's nor
+//! the compiler's crate: what children do is handed in as [`Roles`].
 //!
 //! Where to start reading: `supervisor.rs` has the loop, `reload.rs` the life of a reload,
-//! `staffing.rs` that of a worker, `broker.rs` that of the broker, `fork.rs` what a child does first.
+//! `staffing.rs` that of a worker, `broker.rs` that of the broker, `fork.rs` what a child does
+//! first.
 
 mod backoff;
 mod broker;
@@ -43,7 +44,8 @@ use supervisor::Supervisor;
 /// What the master does not know how to do: read a configuration, and be a child.
 pub trait Roles {
     /// Reads the configuration again; called in the master itself when a reload begins. It may read
-    /// files and must wait for nothing else. On an error the reload is refused and all stays as it was.
+    /// files and must wait for nothing else. On an error the reload is refused and all stays as it
+    /// was.
     fn configure(&mut self) -> Result<Configured, Vec<Diagnostic>>;
 
     /// Runs in the forked, fenced compile child: compiles the scripts into `job.image` and returns
@@ -53,9 +55,9 @@ pub trait Roles {
     /// Runs in a forked worker; returns its exit code.
     fn work(&mut self, inheritance: Inheritance) -> i32;
 
-    /// Runs in the forked broker: finds out about the servers of these settings (see [`Configured`]),
-    /// and reports news of them. What the one before it found out comes as orders. Returns its exit
-    /// code.
+    /// Runs in the forked broker: finds out about the servers of these settings (see
+    /// [`Configured`]), and reports news of them. What the one before it found out comes as orders.
+    /// Returns its exit code.
     fn broker(&mut self, settings: &[u8], channel: Channel) -> i32;
 
     /// Whether there is anything in these settings for a broker to find out.

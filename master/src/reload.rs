@@ -7,11 +7,11 @@
 //! ```
 //!
 //! One worker tries a new image before the others get it: an initialiser that crashes costs one
-//! worker, and not all of them. When any worker cannot load it, those that have are told to load the
-//! one before again, whose image is kept until then.
+//! worker, and not all of them. When any worker cannot load it, those that have are told to load
+//! the one before again, whose image is kept until then.
 //!
-//! A reload begins with the configuration: a generation is scripts and settings, which reach a worker
-//! together, or not at all.
+//! A reload begins with the configuration: a generation is scripts and settings, which reach a
+//! worker together, or not at all.
 //!
 //! A request that comes while a reload runs may be about sources that this one has read already: it
 //! waits, together with all others like it, for exactly one more.
@@ -260,8 +260,8 @@ impl Supervisor<'_> {
         if let Some(pid) = first.and_then(|worker| worker.pid()) {
             return self.order_load(pid, now);
         }
-        // Nobody lives who could try: at the start, or when the generation before kills its workers.
-        // Then those that are forked from now on start with this one.
+        // Nobody lives who could try: at the start, or when the generation before kills its
+        // workers. Then those that are forked from now on start with this one.
         if self.workers.values().all(|worker| worker.process.is_none()) {
             self.finish_loaded();
         }

@@ -1,14 +1,15 @@
 //! What became known of upstreams' servers, and which child has been told how much of it.
 //!
-//! The broker finds out addresses and health, workers find out failures, and every worker should know
-//! all of it, also one that is forked later. So news are not passed on and forgotten: the latest of
-//! each kind about each server is kept, under a number that grows with every change. A child's record
-//! has the number up to which it was told; telling it is sending what has a higher one. A child that
-//! does not read misses nothing, is told the latest state only, and holds nobody up.
+//! The broker finds out addresses and health, workers find out failures, and every worker should
+//! know all of it, also one that is forked later. So news are not passed on and forgotten: the
+//! latest of each kind about each server is kept, under a number that grows with every change. A
+//! child's record has the number up to which it was told; telling it is sending what has a higher
+//! one. A child that does not read misses nothing, is told the latest state only, and holds nobody
+//! up.
 //!
 //! What children say is checked like any input: a script gone wild may speak through a worker. The
-//! master does not know the configuration, so names that are nobody's stay possible; their number is
-//! limited, and workers ignore them.
+//! master does not know the configuration, so names that are nobody's stay possible; their number
+//! is limited, and workers ignore them.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -163,7 +164,8 @@ impl Servers {
         process.told = self.send(&process.channel, process.told, from_it, now);
     }
 
-    /// Tells everything to a child that is not forked yet; answers up to which change there was room.
+    /// Tells everything to a child that is not forked yet; answers up to which change there was
+    /// room.
     pub(crate) fn tell_unborn(&self, channel: &Channel, now: Instant) -> u64 {
         self.send(channel, 0, |_| false, now)
     }

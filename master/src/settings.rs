@@ -9,8 +9,8 @@ use std::time::Duration;
 pub struct Control {
     /// Path of the Unix socket.
     pub path: PathBuf,
-    /// Whether the operator named this path: if so, not getting it is an error. The default path may
-    /// be taken by another Kiln of the same machine, which is only worth a warning.
+    /// Whether the operator named this path: if so, not getting it is an error. The default path
+    /// may be taken by another Kiln of the same machine, which is only worth a warning.
     pub required: bool,
 }
 
@@ -25,26 +25,27 @@ pub struct Settings {
     pub pid_file: Option<PathBuf>,
     /// Control socket. Default: none.
     pub control: Option<Control>,
-    /// Longest compile; one that takes longer is refused. Default 60 s: a hundred times a usual one.
+    /// Longest compile; one that takes longer is refused. Default 60 s: a hundred times a usual
+    /// one.
     pub compile_timeout: Duration,
     /// Bytes of memory that the compile child may allocate. Default 4 GiB: Clang needs some 300 MB
     /// for a usual script, and a template gone wild must not take the machine's memory.
     pub compile_memory_max: u64,
     /// Longest drain of a worker; what is unfinished then is cut off. Default 60 s.
     pub drain_timeout: Duration,
-    /// A worker that died before this age is replaced with a delay. Default 1 s: enough to serve, so
-    /// whatever kills older ones is rare enough to fork again at once.
+    /// A worker that died before this age is replaced with a delay. Default 1 s: enough to serve,
+    /// so whatever kills older ones is rare enough to fork again at once.
     pub young_worker: Duration,
     /// Delay before the first replacement of a worker that died young; doubles each time.
     /// Default 100 ms.
     pub respawn_delay_min: Duration,
     /// Where that delay stops to double. Default 5 s: a machine that recovers is served soon.
     pub respawn_delay_max: Duration,
-    /// How long a worker may take to get ready, to load a generation or to retire one. One that takes
-    /// longer is stuck, and is killed and replaced. Default 10 s.
+    /// How long a worker may take to get ready, to load a generation or to retire one. One that
+    /// takes longer is stuck, and is killed and replaced. Default 10 s.
     pub answer_timeout: Duration,
-    /// Time between steering new connections away from a socket and emptying it, for handshakes that
-    /// are under way. Default 250 ms: the round trip of most of the world.
+    /// Time between steering new connections away from a socket and emptying it, for handshakes
+    /// that are under way. Default 250 ms: the round trip of most of the world.
     pub steer_settle: Duration,
 }
 

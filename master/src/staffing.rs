@@ -2,7 +2,8 @@
 //!
 //! Two rules hold, and every turn of the loop restores them:
 //!
-//! - There are as many workers as wanted. One that dies is replaced in the same turn, unless it died
+//! - There are as many workers as wanted. One that dies is replaced in the same turn, unless it
+//! died
 //!   young. Growth and shrinkage go one worker at a time, since the kernel's groups of sockets change
 //!   their order.
 //! - Somebody accepts from every socket. While the worker that a socket was made for is dead, a
@@ -77,7 +78,8 @@ impl Supervisor<'_> {
     /// Adds one worker. Connections come to it once it is ready.
     fn grow(&mut self, now: Instant) {
         let rotation = self.listeners.workers().len();
-        // The index of a worker that still drains is taken: it counts on its page of the scoreboard.
+        // The index of a worker that still drains is taken: it counts on its page of the
+        // scoreboard.
         let Some(index) = (0..WORKERS_MAX).find(|index| !self.workers.contains_key(index)) else {
             return;
         };

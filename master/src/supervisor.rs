@@ -1,9 +1,9 @@
 //! The master's loop: wait for events, handle each, then put in order what is not.
 //!
-//! Events only change what the master knows and wants. What follows from that (a fork, an adoption, a
-//! kill, the next step of a reload) is done in one place, `maintain`, which compares what is with what
-//! should be. So an order that is overtaken by a death needs no case of its own: the next turn sees
-//! what is missing.
+//! Events only change what the master knows and wants. What follows from that (a fork, an adoption,
+//! a kill, the next step of a reload) is done in one place, `maintain`, which compares what is with
+//! what should be. So an order that is overtaken by a death needs no case of its own: the next turn
+//! sees what is missing.
 
 use std::collections::BTreeMap;
 use std::os::fd::OwnedFd;
@@ -236,7 +236,8 @@ impl<'a> Supervisor<'a> {
         let deadline = Instant::now() + self.settings.drain_timeout;
         self.phase = Phase::Draining { deadline };
         self.abandon_reload();
-        // Ours first: a queue is emptied by its worker, and what came into ours later would be lost.
+        // Ours first: a queue is emptied by its worker, and what came into ours later would be
+        // lost.
         self.listeners.close_all();
         for pid in self.pids() {
             self.order_drain(pid, deadline);

@@ -1,6 +1,7 @@
 //! The master's record of each worker: an index, and the process that has it now.
 //!
-//! The running worker is another type in another crate. This one says what the master knows about it.
+//! The running worker is another type in another crate. This one says what the master knows about
+//! it.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -12,8 +13,8 @@ use nix::unistd::Pid;
 use crate::backoff::Backoff;
 use crate::control::WorkerActivity;
 
-/// Reports taken from one worker in one turn of the loop, so that one that floods its channel does not
-/// keep the master from the others. A busy reload brings three.
+/// Reports taken from one worker in one turn of the loop, so that one that floods its channel does
+/// not keep the master from the others. A busy reload brings three.
 const REPORTS_MAX: usize = 64;
 
 /// What a worker does, as far as the master knows.

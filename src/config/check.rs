@@ -1,5 +1,5 @@
-//! Reads `kiln.toml`: compares every table and value with what `settings` declares, then checks what
-//! several values say together, and reports all errors at once.
+//! Reads `kiln.toml`: compares every table and value with what `settings` declares, then checks
+//! what several values say together, and reports all errors at once.
 //!
 //! Names of servers are only looked at here, never looked up: that takes time, and may have another
 //! outcome a minute later.

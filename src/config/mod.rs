@@ -1,9 +1,9 @@
-//! From arguments and `kiln.toml` to settings: everything is checked here, before anything starts and
-//! again before a reload changes anything.
+//! From arguments and `kiln.toml` to settings: everything is checked here, before anything starts
+//! and again before a reload changes anything.
 //!
 //! `settings` declares what there is; `document` and `check` read a file and say what is wrong with
-//! it; `command` is `kiln config`, with `reference` and `show`. What is given on the command line wins
-//! over the file. No name is looked up here, so that a reload never waits for a resolver.
+//! it; `command` is `kiln config`, with `reference` and `show`. What is given on the command line
+//! wins over the file. No name is looked up here, so that a reload never waits for a resolver.
 
 mod check;
 pub(crate) mod command;
@@ -39,7 +39,8 @@ pub(crate) struct Config {
 }
 
 impl Config {
-    /// Reads the file, if one is named, and puts what the arguments say in the place of what it says.
+    /// Reads the file, if one is named, and puts what the arguments say in the place of what it
+    /// says.
     pub(crate) fn load(arguments: &cli::Serve) -> Result<Self, Vec<Diagnostic>> {
         let mut file = match &arguments.config {
             // Nor would it end: the master would wait for somebody to write.
@@ -66,7 +67,8 @@ impl Config {
         Ok(Config { script, master, worker: file.into() })
     }
 
-    /// Whether the script is there, in words that fit a start; a compile that misses it later says so.
+    /// Whether the script is there, in words that fit a start; a compile that misses it later says
+    /// so.
     pub(crate) fn look_for_script(&self) -> anyhow::Result<()> {
         let script = &self.script;
         let found = fs::metadata(script).with_context(|| {

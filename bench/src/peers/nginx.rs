@@ -1,9 +1,9 @@
 //! nginx as its documentation advises: connections kept on both sides, no access log, bodies passed
 //! on as they come and never through a file.
 //!
-//! For large bodies its buffers are such that larger ones were no better; they move twice as much for
-//! the same CPU time as those of 4 and 16 KB that it has without being told. `proxy_buffering off`
-//! reads and writes by turns through one buffer: no better, and far worse with a small one.
+//! For large bodies its buffers are such that larger ones were no better; they move twice as much
+//! for the same CPU time as those of 4 and 16 KB that it has without being told. `proxy_buffering
+//! off` reads and writes by turns through one buffer: no better, and far worse with a small one.
 
 use std::path::Path;
 

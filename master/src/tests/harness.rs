@@ -1,8 +1,8 @@
 //! The harness: a master in a process of its own, with roles that are a page long.
 //!
-//! A "script" is a word in a file. The compile child puts it into the image or misbehaves as it says;
-//! a worker answers each connection with its index, pid and generation, or misbehaves likewise; the
-//! broker says what a file holds.
+//! A "script" is a word in a file. The compile child puts it into the image or misbehaves as it
+//! says; a worker answers each connection with its index, pid and generation, or misbehaves
+//! likewise; the broker says what a file holds.
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
@@ -107,8 +107,8 @@ pub(super) struct FakeRoles {
 }
 
 impl Roles for FakeRoles {
-    /// A "configuration" is a number in a file beside the script, which workers add to their answers,
-    /// and a number of workers; or it is wrong.
+    /// A "configuration" is a number in a file beside the script, which workers add to their
+    /// answers, and a number of workers; or it is wrong.
     fn configure(&mut self) -> Result<Configured, Vec<Diagnostic>> {
         let text = fs::read_to_string(self.folder.join("configuration")).unwrap();
         let mut words = text.split_whitespace();
@@ -377,8 +377,8 @@ impl Kiln {
         Self::start_with(test, script, Scenario { workers, ..Scenario::default() })
     }
 
-    /// The master runs in a process of its own: this one has a thread a test, and a fork of it would
-    /// inherit what they hold.
+    /// The master runs in a process of its own: this one has a thread a test, and a fork of it
+    /// would inherit what they hold.
     pub(super) fn start_with(test: &str, script: &str, scenario: Scenario) -> Kiln {
         let folder = std::env::temp_dir().join(format!("kiln-{test}-{}", std::process::id()));
         fs::create_dir_all(&folder).unwrap();
@@ -553,8 +553,8 @@ impl Load {
     }
 }
 
-/// The simplest test, and the process in which every test's master runs: told so by its environment,
-/// it becomes that master.
+/// The simplest test, and the process in which every test's master runs: told so by its
+/// environment, it becomes that master.
 #[test]
 fn master_starts_and_stops() {
     match std::env::var_os(FOLDER) {
@@ -568,8 +568,8 @@ fn master_starts_and_stops() {
     }
 }
 
-/// The harness runs this beside a thread of its own, and a master has one thread: so it forks first,
-/// where nothing else happens, and passes the master's exit code on.
+/// The harness runs this beside a thread of its own, and a master has one thread: so it forks
+/// first, where nothing else happens, and passes the master's exit code on.
 // The fork.
 #[allow(unsafe_code)]
 fn become_master(folder: &Path) -> ! {
