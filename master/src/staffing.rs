@@ -2,10 +2,9 @@
 //!
 //! Two rules hold, and every turn of the loop restores them:
 //!
-//! - There are as many workers as wanted. One that dies is replaced in the same turn, unless it
-//! died
-//!   young. Growth and shrinkage go one worker at a time, since the kernel's groups of sockets change
-//!   their order.
+//! - There are as many workers as wanted. One that dies is replaced in the same turn, unless it died
+//!   young. Growth and shrinkage go one worker at a time, since the kernel's groups of sockets
+//!   change their order.
 //! - Somebody accepts from every socket. While the worker that a socket was made for is dead, a
 //!   neighbour adopts it; once the replacement is ready, the neighbour releases it. A socket that is
 //!   to be closed is released by everyone who holds it first.
