@@ -12,8 +12,8 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, mpsc};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -150,13 +150,13 @@ impl Roles for FakeRoles {
     }
 
     /// Says what the test has written, and leaves what it was told for the test to read.
-    fn broker(&mut self, _: &[u8], channel: Channel) -> i32 {
+    fn broker(&mut self, settings: &[u8], channel: Channel) -> i32 {
         if self.broker == FakeBroker::Dies {
             return 3;
         }
-        let pid = format!("{}\n", std::process::id());
-        let pids = File::options().create(true).append(true).open(self.folder.join("brokers"));
-        pids.unwrap().write_all(pid.as_bytes()).unwrap();
+        let line = format!("{} {}\n", std::process::id(), String::from_utf8_lossy(settings));
+        let brokers = File::options().create(true).append(true).open(self.folder.join("brokers"));
+        brokers.unwrap().write_all(line.as_bytes()).unwrap();
         let (mut said, mut heard) = (0, Vec::new());
         loop {
             match channel.receive::<Order>().unwrap() {
@@ -433,6 +433,16 @@ impl Kiln {
         }
     }
 
+    /// The brokers that there have been: the pid of each, and the settings that it worked with.
+    pub(super) fn brokers(&self) -> Vec<(i32, String)> {
+        let text = fs::read_to_string(self.folder.join("brokers")).unwrap_or_default();
+        let pair = |line: &str| {
+            let (pid, settings) = line.split_once(' ').unwrap();
+            (pid.parse().unwrap(), settings.to_owned())
+        };
+        text.lines().map(pair).collect()
+    }
+
     /// What the broker was told.
     pub(super) fn broker_heard(&self) -> Vec<ServerNews> {
         let text = fs::read(self.folder.join("heard")).unwrap_or_default();
@@ -504,24 +514,26 @@ impl Kiln {
         assert!(!self.folder.join("pid").exists(), "the pid file is removed");
     }
 
-    /// Connections, one after another, until the load is dropped.
+    /// Connections, one after another, until the load is dropped. One is over when this returns, so
+    /// that what a test does next happens under load.
     pub(super) fn load(&self) -> Load {
         let address = self.status().listen[0];
         let stop = Arc::new(AtomicBool::new(false));
         let stopped = Arc::clone(&stop);
+        let (begin, begun) = mpsc::channel();
         let clients = std::thread::spawn(move || {
             let mut outcome = (0, Vec::new());
-            // At least once, however soon it is stopped.
-            loop {
+            while !stopped.load(Ordering::Relaxed) {
                 match ask(address, "hello") {
                     Ok(_) => outcome.0 += 1,
                     Err(error) => outcome.1.push(error),
                 }
-                if stopped.load(Ordering::Relaxed) {
-                    return outcome;
-                }
+                // Only the first is waited for.
+                let _ = begin.send(());
             }
+            outcome
         });
+        begun.recv_timeout(PATIENCE).expect("a first connection");
         Load { stop, clients }
     }
 }
@@ -548,8 +560,8 @@ impl Load {
 
     pub(super) fn expect_no_failure(self) {
         let (answered, failed) = self.stop();
+        assert!(failed.is_empty(), "{} failed beside {answered}: {:?}", failed.len(), failed[0]);
         assert!(answered > 0);
-        assert!(failed.is_empty(), "{} failed of {}: {:?}", failed.len(), answered, failed[0]);
     }
 }
 
