@@ -233,7 +233,9 @@ impl Wire {
         {
             let pipe = self.pipe.as_mut().expect("it holds something");
             match pipe.drain(&self.stream) {
-                Ok(count) => self.has_moved |= count > 0,
+                // It holds something, so that nothing taken would be for ever.
+                Ok(0) => return Err(ErrorKind::WriteZero.into()),
+                Ok(_) => self.has_moved = true,
                 Err(error) if error.kind() == ErrorKind::WouldBlock => self.is_writable = false,
                 Err(error) => return Err(error),
             }
