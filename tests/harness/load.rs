@@ -67,8 +67,11 @@ impl Wrk {
         let ended = wait(&mut self.process, PATIENCE);
         let printed = text(&self.folder.path().join("stdout"));
         assert!(ended.is_some_and(|status| status.success()), "wrk failed:\n{printed}");
-        let number = |after: &str| -> u64 {
-            let rest = printed.split_once(after).map_or("", |(_, rest)| rest).trim_start();
+        // The line of its errors is there only if it had some; what stands before it has their names in
+        // it, too.
+        let errors = printed.split_once("Socket errors: ").map_or("", |(_, errors)| errors);
+        let number = |text: &str, after: &str| -> u64 {
+            let rest = text.split_once(after).map_or("", |(_, rest)| rest).trim_start();
             let digits = rest.find(|c: char| !c.is_ascii_digit()).unwrap_or(rest.len());
             rest[..digits].parse().unwrap_or(0)
         };
@@ -78,8 +81,9 @@ impl Wrk {
             .unwrap_or_else(|| panic!("wrk says not how many requests:\n{printed}"));
         WrkReport {
             requests,
-            socket_errors: ["connect ", "read ", "write ", "timeout "].map(number),
-            error_statuses: number("Non-2xx or 3xx responses: "),
+            socket_errors: ["connect ", "read ", "write ", "timeout "]
+                .map(|kind| number(errors, kind)),
+            error_statuses: number(&printed, "Non-2xx or 3xx responses: "),
         }
     }
 }

@@ -8,7 +8,6 @@ mod config;
 mod config_command;
 mod control;
 mod crash;
-mod hot_path;
 mod hygiene;
 mod origins;
 mod refusals;

@@ -1,11 +1,12 @@
 //! Kiln under traffic as it comes: large bodies, peers that are slow, networks that lose packets, tunnels,
-//! and thousands of clients at once.
+//! thousands of clients at once, and what a request costs.
 //!
-//! Those that read a clock or a memory figure begin with [`alone`], the others with [`beside_others`].
+//! Those that read a clock or a memory figure, or take the whole machine, begin with [`alone`], the others with [`beside_others`].
 
 mod clients;
 mod content;
 mod faults;
+mod hot_path;
 mod load;
 mod streaming;
 mod tunnels;

@@ -5,6 +5,8 @@
 
 use tests::{Client, Kiln, Nginx, Stepped, Steps};
 
+use crate::alone;
+
 /// Requests of one count; the figures are of one.
 const REQUESTS: u64 = 20;
 
@@ -62,6 +64,7 @@ fn check(what: &str, steps: Steps, requests: u64, instructions_max: u64, calls: 
 
 #[test]
 fn a_reply_costs_so_many_instructions_one_read_and_one_write() {
+    let _alone = alone();
     let origin = Nginx::start();
     let kiln = start(&origin);
     let steps = cost(&kiln, &mut kiln.connect(), &get("/hello"), 1);
@@ -70,6 +73,7 @@ fn a_reply_costs_so_many_instructions_one_read_and_one_write() {
 
 #[test]
 fn a_proxied_request_costs_so_many_instructions_two_reads_and_two_writes() {
+    let _alone = alone();
     let origin = Nginx::start();
     origin.write("small", "hello world\n");
     let kiln = start(&origin);
@@ -79,6 +83,7 @@ fn a_proxied_request_costs_so_many_instructions_two_reads_and_two_writes() {
 
 #[test]
 fn a_pipeline_of_sixteen_costs_one_read_and_one_write() {
+    let _alone = alone();
     let origin = Nginx::start();
     let kiln = start(&origin);
     let steps = cost(&kiln, &mut kiln.connect(), &get("/hello").repeat(16), 16);
