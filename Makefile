@@ -6,7 +6,7 @@ TEST_PACKAGES = clang-19 nginx-light apache2-bin haproxy nodejs wrk gdb curl bin
 	iproute2 nftables apache2-utils nghttp2-client chromium
 KILN = target/release/kiln
 # Crates that do not link LLVM: their tests build in seconds.
-LEAN = -p admin -p bench -p heritage -p hook -p http -p image -p master -p settings -p worker
+LEAN = -p admin -p bench -p cache -p heritage -p hook -p http -p image -p master -p settings -p worker
 
 .PHONY: help build run test bench fmt packages-build packages-test
 
