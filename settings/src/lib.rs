@@ -98,6 +98,11 @@ table! {
             default: "the defaults in it",
             settings: Timeouts::SETTINGS,
         };
+        /// How scripts are compiled, and what a compile may take.
+        compile: Compile = Compile::default(), Kind::Table {
+            default: "the defaults in it",
+            settings: Compile::SETTINGS,
+        };
         /// Servers that scripts forward to, under the name that they use.
         #[serde(deserialize_with = "upstreams")]
         upstreams: BTreeMap<String, Upstream> = BTreeMap::new(), Kind::Named {
@@ -188,6 +193,55 @@ table! {
         drain_ms: 60_000, 0..=DAY_MS, "ms";
         /// For the scripts to compile.
         compile_ms: 60_000, 1..=DAY_MS, "ms";
+    }
+}
+
+table! {
+    /// How scripts are compiled, and what a compile may take.
+    Compile {
+        /// Memory that a compile may allocate; one that needs more is refused.
+        /// Clang needs some 300 MB for a usual script, and a template gone wild must not take the machine's memory.
+        memory_bytes: 4 << 30, 256 << 20..=1 << 40, "bytes";
+        /// What earlier compiles left and later ones use again, all files together; 0 is nothing.
+        /// A usual generation is some 2 MB, so that the default remembers about a hundred.
+        cache_bytes: 256 << 20, 0..=1 << 40, "bytes";
+    }
+    {
+        /// Folder of what earlier compiles left. Nobody else may be able to write to it.
+        cache: Option<PathBuf> = None, Kind::Text {
+            default: "/var/cache/kiln, or kiln in $XDG_CACHE_HOME or ~/.cache when not root",
+            takes: "a path",
+            check: setting::not_empty,
+        };
+        /// What debuggers and profilers see: with "lines" files and lines, with "full" variables and types as well.
+        /// Lines alone compile faster; backtraces and profiles are the same.
+        debug: Debug = Debug::Full, Kind::Word { default: "full", words: &["full", "lines"] };
+        /// What the code is made for: "host" is this machine, anything else an x86-64 processor by LLVM's name for it, as in "x86-64-v3" or "znver3".
+        cpu: String = "host".to_owned(), Kind::Text {
+            default: "\"host\"",
+            takes: "a processor",
+            check: check_cpu,
+        };
+    }
+}
+
+/// How much debug information scripts are compiled with.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Debug {
+    /// Variables and types, beside files and lines.
+    #[default]
+    Full,
+    /// Files and lines of all code, inlined functions included.
+    Lines,
+}
+
+/// Only the form: which names there are LLVM knows, and the compile says so.
+fn check_cpu(text: &str) -> Result<(), String> {
+    let is_name = |byte: u8| byte.is_ascii_alphanumeric() || b"-._".contains(&byte);
+    match text.len() {
+        1..=64 if text.bytes().all(is_name) => Ok(()),
+        _ => Err("is not the name of a processor, as in host, x86-64-v3 or znver3".to_owned()),
     }
 }
 
