@@ -68,6 +68,10 @@ pub(crate) struct Serve {
     /// Servers that scripts forward to by this name; may be repeated.
     #[arg(short, long, value_name = "NAME=ADDRESS[,ADDRESS...]")]
     pub(crate) upstream: Vec<String>,
+    /// Processor to make the code for: `host`, or LLVM's name for one, as in x86-64-v3
+    /// [default: host].
+    #[arg(long, value_name = "NAME")]
+    pub(crate) cpu: Option<String>,
     /// Write the master's process id here, and remove the file at the end.
     #[arg(long, value_name = "FILE")]
     pub(crate) pid_file: Option<PathBuf>,

@@ -70,7 +70,14 @@ fn print_diagnostics(diagnostics: &[heritage::Diagnostic]) {
 }
 
 fn print_steps(steps: &CompileSteps, map_ms: f64, total_ms: f64) {
-    let CompileSteps { front_end_ms, optimise_ms, code_ms, link_ms } = *steps;
+    let CompileSteps { scripts, compiled, front_end_ms, optimise_ms, code_ms, link_ms } = *steps;
+    let of = match (scripts, compiled) {
+        (1, 0) => "the script is from the cache".to_owned(),
+        (1, _) => "compiled the script".to_owned(),
+        (_, 0) => format!("all {scripts} scripts are from the cache"),
+        (_, _) => format!("compiled {compiled} of {scripts} scripts"),
+    };
+    println!("  {of}");
     let named = [
         ("front end", front_end_ms),
         ("optimise", optimise_ms),

@@ -1,21 +1,26 @@
 //! `kiln serve`: the master, how it is configured anew, and what its children do.
 
+use std::fs::File;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
+use cache::Folder;
 use heritage::{Channel, CompileOutcome, Diagnostic, Inheritance};
 use image::Arena;
-use jit::{Job, Source, SymbolTable};
+use jit::{Cache, Job, Source, SymbolTable};
 use master::{CompileJob, Configured, Roles, StartError, Stopped};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use settings::Limits;
 
-use crate::config::{Config, print_errors};
+use crate::config::{Config, cache_default, print_errors};
 use crate::{EXIT_USAGE, cli, logs};
 
 /// Descriptors of a worker that are no connections: standard streams, channel, poll, sockets that
 /// it listens on and adopts, images and settings on their way in.
 const DESCRIPTORS_BESIDE: u64 = 256;
+
+/// Exit code of a keeper that could not write: EX_IOERR of sysexits.h.
+const EXIT_NOT_KEPT: i32 = 74;
 
 /// Serves until told to stop.
 pub(crate) fn serve(arguments: &cli::Serve) -> anyhow::Result<ExitCode> {
@@ -39,6 +44,7 @@ pub(crate) fn serve(arguments: &cli::Serve) -> anyhow::Result<ExitCode> {
     let mut children = Children {
         arguments,
         script: config.script.clone(),
+        compile: config.compile.clone(),
         arena,
         descriptors_max: raise_descriptors(),
         started_with: config,
@@ -104,6 +110,8 @@ struct Children {
     arguments: cli::Serve,
     /// As of the last reload.
     script: PathBuf,
+    /// As of the last reload.
+    compile: settings::Compile,
     arena: Arena,
     descriptors_max: u64,
     /// What the master runs with.
@@ -112,6 +120,14 @@ struct Children {
     has_started: bool,
     /// `limits.connections` as it was looked at last.
     connections: u64,
+}
+
+impl Children {
+    /// Where earlier compiles left things; none if nothing is to be kept.
+    fn cache(&self) -> Option<PathBuf> {
+        let path = self.compile.cache.clone().or_else(cache_default);
+        path.filter(|_| self.compile.cache_bytes > 0)
+    }
 }
 
 impl Roles for Children {
@@ -126,10 +142,12 @@ impl Roles for Children {
             look_at_descriptors(connections, self.descriptors_max);
         }
         self.script.clone_from(&config.script);
+        self.compile.clone_from(&config.compile);
         Ok(Configured {
             settings: serde_json::to_vec(&config.worker).expect("they are strings and numbers"),
             workers: config.master.workers,
             compile_timeout: config.master.compile_timeout,
+            compile_memory_max: config.master.compile_memory_max,
             drain_timeout: config.master.drain_timeout,
             unchanged: self.started_with.needs_restart(config),
         })
@@ -137,12 +155,34 @@ impl Roles for Children {
 
     fn compile(&mut self, job: &CompileJob) -> CompileOutcome {
         let symbols = SymbolTable::workers(&hook::script_bindings());
-        jit::compile(&Job {
+        let (cache, unusable) = match self.cache() {
+            Some(path) => match Folder::open(&path) {
+                Ok(folder) => (Some(Cache { folder, leavings: &job.leavings }), None),
+                Err(error) => (None, Some(error)),
+            },
+            None => (None, None),
+        };
+        let mut outcome = jit::compile(&Job {
             what: Source::Scripts(&self.script),
             slot: job.slot,
             image: &job.image,
             symbols: &symbols,
-        })
+            debug: match self.compile.debug {
+                settings::Debug::Full => jit::Debug::Full,
+                settings::Debug::Lines => jit::Debug::Lines,
+            },
+            cpu: &self.compile.cpu,
+            cache,
+        });
+        outcome.diagnostics.extend(unusable.map(|error| jit::warning(error.to_string())));
+        outcome
+    }
+
+    fn keep(&mut self, leavings: File) -> i32 {
+        let kept = self.cache().map(|path| cache::keep(&path, self.compile.cache_bytes, &leavings));
+        let Some(Err(error)) = kept else { return 0 };
+        tracing::warn!(%error, "the cache does not get all that a compile left");
+        EXIT_NOT_KEPT
     }
 
     fn broker(&mut self, settings: &[u8], channel: Channel) -> i32 {

@@ -10,7 +10,7 @@ use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
-use crate::{MAGIC, Name, digest_of, leavings};
+use crate::{Folder, MAGIC, Name, digest_of, leavings};
 
 /// What the names of files begin with that are being written.
 const UNFINISHED: &str = "unfinished-";
@@ -22,6 +22,8 @@ const UNFINISHED_AGE_MAX: Duration = Duration::from_secs(10 * 60);
 /// ago, until all files together have no more than `bytes_max`.
 pub fn keep(folder: &Path, bytes_max: u64, leavings: &File) -> io::Result<()> {
     DirBuilder::new().recursive(true).mode(0o700).create(folder)?;
+    // Nobody would read what stands where others can write.
+    Folder::open(folder).map_err(io::Error::other)?;
     let kept = leavings::read(leavings, |name, content| {
         if content.is_empty() {
             // It may have been removed meanwhile, and then it is not in use.
@@ -90,7 +92,7 @@ fn remove_oldest(folder: &Path, bytes_max: u64) -> io::Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{Folder, Kind, Leavings, Namer};
+    use crate::{Kind, Leavings, Namer};
 
     fn name(number: usize) -> Name {
         Namer::default().part(number.to_le_bytes()).name(Kind::Unit)

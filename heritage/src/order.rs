@@ -165,9 +165,13 @@ pub struct Diagnostic {
     pub rendered: String,
 }
 
-/// Milliseconds that each step of a compile took.
+/// Milliseconds that each step of a compile took; nothing for those that an earlier compile spared.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct CompileSteps {
+    /// Scripts of the generation.
+    pub scripts: usize,
+    /// Scripts that went through the front end, since they had changed.
+    pub compiled: usize,
     /// Clang: source to LLVM IR.
     pub front_end_ms: f64,
     /// The optimisation pipeline.

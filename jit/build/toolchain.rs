@@ -72,11 +72,12 @@ impl Toolchain {
     /// The C++ side of the FFI. Clang's headers take half a minute, so it is made again only when
     /// its sources changed, and not with every change of `kiln.h`.
     pub(crate) fn compile_shim(&self, out: &Path) {
-        const SOURCES: [&str; 3] = ["shim/front_end.cc", "shim/orc.cc", "shim/shim.h"];
+        const SOURCES: [&str; 3] = ["shim/cpu.cc", "shim/front_end.cc", "shim/orc.cc"];
         let modified = |path: &Path| path.metadata().and_then(|found| found.modified()).ok();
         let made = modified(&out.join("libkilnshim.a"));
-        if made.is_none() || SOURCES.iter().any(|source| modified(Path::new(source)) > made) {
-            self.cc().file(SOURCES[0]).file(SOURCES[1]).cargo_metadata(false).compile("kilnshim");
+        let is_newer = |source: &&str| modified(Path::new(source)) > made;
+        if made.is_none() || SOURCES.iter().chain(&["shim/shim.h"]).any(is_newer) {
+            self.cc().files(SOURCES).cargo_metadata(false).compile("kilnshim");
         }
         println!("cargo::rustc-link-search=native={}", out.display());
         println!("cargo::rustc-link-lib=static=kilnshim");

@@ -55,6 +55,10 @@ bool kshim_precompile(const char *const *arguments, size_t arguments_count,
 bool kshim_generate(LLVMModuleRef module, const char *cpu, const char *features,
                     const kshim_sink *object, const kshim_sink *error);
 
+// Whether `name` is a processor that LLVM knows, and this machine has every feature of it; writes to
+// `error` what is wrong.
+bool kshim_check_cpu(const char *name, const kshim_sink *error);
+
 struct kshim_symbol {
   kshim_bytes name;
   uint64_t address;

@@ -120,6 +120,7 @@ unsafe extern "C" {
         object: *const Sink,
         error: *const Sink,
     ) -> bool;
+    fn kshim_check_cpu(name: *const c_char, error: *const Sink) -> bool;
     fn kshim_link(
         object: Bytes,
         symbols: *const HostSymbol,
@@ -169,6 +170,14 @@ pub(crate) fn generate(module: &Module, cpu: &str, features: &str) -> Result<Vec
         kshim_generate(module.as_mut_ptr(), cpu.as_ptr(), features.as_ptr(), &object, &error)
     };
     if generated { Ok(object) } else { Err(text(&error)) }
+}
+
+/// Whether there is a CPU of this name, and this machine can do all that it can.
+pub(crate) fn check_cpu(name: &str) -> Result<(), String> {
+    let (name, mut error) = (c_string(name), Vec::new());
+    // SAFETY: every pointer lives through the call.
+    let good = unsafe { kshim_check_cpu(name.as_ptr(), &sink(&mut error)) };
+    if good { Ok(()) } else { Err(text(&error)) }
 }
 
 /// Links an object file into the image. What it leaves undefined must be among `symbols`; segments

@@ -7,6 +7,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 
+use crate::SEARCH;
 use crate::arguments::KILN_INCLUDE;
 use crate::ffi::{Files, Status};
 use crate::headers::Headers;
@@ -46,6 +47,14 @@ impl ScriptFiles {
         self.headers.size(path).is_none() && !path.starts_with(KILN_INCLUDE)
     }
 
+    /// Whether the binary alone says what is at a path, and the machine does not matter.
+    pub(crate) fn is_embedded(&self, path: &str) -> bool {
+        let is_below = |folder: &str| Path::new(path).starts_with(folder);
+        path == PCH_PATH
+            || ((is_below(KILN_INCLUDE) || SEARCH.split(':').any(is_below))
+                && !self.roots.iter().any(|root| Path::new(path).starts_with(root)))
+    }
+
     /// A file as the operator would name it: relative to the working folder if `named` is.
     pub(crate) fn as_named(&self, file: &str, named: &Path) -> String {
         let relative = Path::new(file).strip_prefix(&self.working_folder).ok();
@@ -62,6 +71,9 @@ impl ScriptFiles {
 
     /// The real file behind a path, if it is below a root once every link is followed.
     fn real(&self, path: &str) -> Option<PathBuf> {
+        if self.is_embedded(path) {
+            return None;
+        }
         let real = fs::canonicalize(path).ok()?;
         self.roots.iter().any(|root| real.starts_with(root)).then_some(real)
     }

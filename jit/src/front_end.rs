@@ -1,12 +1,13 @@
 //! Source to one module: each script through Clang, on as many threads as there are CPUs.
 //!
 //! An LLVM context belongs to one thread, so each script has its own and its module travels to the
-//! common one as bitcode.
+//! common one as bitcode; so do those that an earlier compile left.
 
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 use std::thread;
 
+use cache::Name;
 use crossbeam::channel;
 use heritage::{CompileOutcome, Diagnostic, Severity};
 use inkwell::context::Context;
@@ -16,8 +17,9 @@ use inkwell::module::Module;
 use crate::arguments::{self, Unit};
 use crate::ffi::Files as _;
 use crate::files::{PCH_PATH, ScriptFiles};
-use crate::ir::{self, HookError};
-use crate::{RESOURCE, Refuse, Refused, SEARCH, ffi, initialisers};
+use crate::ir::{self, Cpu, HookError};
+use crate::memory::{Asked, Made, Memory, Said};
+use crate::{Debug, RESOURCE, Refuse, Refused, SEARCH, ffi, initialisers};
 
 const NO_HOOK: &str =
     "this script has no hook: define `kiln::Action on_request(kiln::Request& request)`";
@@ -27,35 +29,73 @@ const WRONG_SIGNATURE: &str = "on_request has other parameters than Kiln calls i
 /// Stack of a thread that runs Clang, which counts on 8 MiB for nested expressions.
 const STACK_BYTES: usize = 16 << 20;
 
-/// What Clang made of one file.
-struct Compiled {
-    diagnostics: Vec<Diagnostic>,
-    /// Bitcode, and the name of its hook; nothing after errors.
-    unit: Option<(Vec<u8>, Result<String, HookError>)>,
+/// A script before Clang has seen it.
+pub(crate) struct Script<'p> {
+    path: &'p Path,
+    arguments: Vec<String>,
+    /// Name of what Clang would make of it, where that was made before.
+    name: Option<Name>,
 }
 
-/// Compiles each file and links them into one module, with one entry.
-pub(crate) fn run<'ctx>(
+/// What Clang made of one script.
+pub(crate) struct Compiled {
+    /// Bitcode; none after errors.
+    pub(crate) made: Result<Made, Said>,
+    /// What it is remembered by.
+    pub(crate) name: Option<Name>,
+    /// Whether it was remembered from an earlier compile.
+    pub(crate) is_old: bool,
+}
+
+/// The scripts of these paths, with what is known of them.
+pub(crate) fn scripts<'p>(
+    unit: Unit,
+    debug: Debug,
+    paths: &'p [PathBuf],
+    files: &ScriptFiles,
+    memory: &Memory<'_>,
+) -> Vec<Script<'p>> {
+    let known = |path: &'p PathBuf| {
+        let arguments = arguments_for(unit, debug, path, files);
+        let name = memory.unit(unit, path, &arguments, files);
+        Script { path, arguments, name }
+    };
+    paths.iter().map(known).collect()
+}
+
+/// The name of the object file of these scripts, if nothing of them has changed.
+pub(crate) fn object_name(scripts: &[Script<'_>], cpu: &Cpu, memory: &Memory<'_>) -> Option<Name> {
+    let names: Option<Vec<Name>> = scripts.iter().map(|script| script.name).collect();
+    names.map(|names| memory.object(&names, cpu))
+}
+
+/// Links what Clang made of each script into one module, with one entry.
+pub(crate) fn link<'ctx>(
     context: &'ctx Context,
     unit: Unit,
     paths: &[PathBuf],
-    files: &ScriptFiles,
+    compiled: &[Compiled],
     outcome: &mut CompileOutcome,
 ) -> Result<Module<'ctx>, Refused> {
     let mut hooks = Vec::new();
     let mut linked: Option<Module<'ctx>> = None;
     let mut failed = false;
-    for (path, compiled) in paths.iter().zip(compile_all(unit, paths, files)) {
-        let silent = !compiled.diagnostics.iter().any(|found| found.severity == Severity::Error);
-        outcome.diagnostics.extend(compiled.diagnostics);
-        let Some((bitcode, hook)) = compiled.unit else {
-            failed = true;
-            if silent {
-                outcome.refuse(path, "Clang gave up without saying why");
+    for (number, (path, compiled)) in paths.iter().zip(compiled).enumerate() {
+        let made = match &compiled.made {
+            Ok(made) => made,
+            Err(said) => {
+                failed = true;
+                outcome.diagnostics.extend_from_slice(&said.diagnostics);
+                let is_error = |found: &Diagnostic| found.severity == Severity::Error;
+                if !said.diagnostics.iter().any(is_error) {
+                    outcome.refuse(path, "Clang gave up without saying why");
+                }
+                continue;
             }
-            continue;
         };
-        match (unit, hook) {
+        outcome.diagnostics.extend_from_slice(&made.said.diagnostics);
+        let module = parse(context, &made.code).map_err(|error| outcome.refuse(path, error))?;
+        match (unit, ir::take_hook(&module, number)) {
             (Unit::Script, Ok(hook)) => hooks.push(hook),
             (Unit::Script, Err(HookError::Signature)) => {
                 return Err(outcome.refuse(path, WRONG_SIGNATURE));
@@ -63,7 +103,6 @@ pub(crate) fn run<'ctx>(
             // A file of helpers needs no hook, if another has one; a program has none.
             (Unit::Script, Err(HookError::Missing)) | (Unit::Program, _) => {}
         }
-        let module = parse(context, &bitcode).map_err(|error| outcome.refuse(path, error))?;
         match &linked {
             Some(linked) => linked.link_in_module(module),
             None => {
@@ -86,21 +125,29 @@ pub(crate) fn run<'ctx>(
     Ok(module)
 }
 
-/// Compiles every file, in the order of `paths`.
-fn compile_all(unit: Unit, paths: &[PathBuf], files: &ScriptFiles) -> Vec<Compiled> {
+/// Compiles every script, in the order of `scripts`; those that are remembered only in name.
+pub(crate) fn compile_all(
+    unit: Unit,
+    scripts: &[Script<'_>],
+    files: &ScriptFiles,
+    memory: &Memory<'_>,
+) -> Vec<Compiled> {
     let cpus = thread::available_parallelism().map_or(1, NonZeroUsize::get);
-    let (jobs, queue) = channel::bounded(paths.len());
-    let (results, finished) = channel::bounded(paths.len());
-    for job in paths.iter().enumerate() {
+    let (jobs, queue) = channel::bounded(scripts.len());
+    let (results, finished) = channel::bounded(scripts.len());
+    for job in scripts.iter().enumerate() {
         jobs.send(job).expect("the queue is open, and as long as there are scripts");
     }
     drop(jobs);
+    // The unit of a script that is alone is of no use but for its object file, which is remembered.
+    let is_alone = scripts.len() == 1;
     thread::scope(|scope| {
-        for _ in 0..cpus.min(paths.len()) {
+        for _ in 0..cpus.min(scripts.len()) {
             let (queue, results) = (queue.clone(), results.clone());
             let work = move || {
-                for (number, path) in queue {
-                    let compiled = compile(unit, number, path, files);
+                for (number, script) in queue {
+                    let compiled = recall(script, memory)
+                        .unwrap_or_else(|| compile(unit, script, files, memory, is_alone));
                     results.send((number, compiled)).expect("the results are collected below");
                 }
             };
@@ -114,15 +161,32 @@ fn compile_all(unit: Unit, paths: &[PathBuf], files: &ScriptFiles) -> Vec<Compil
     compiled.into_iter().map(|(_, compiled)| compiled).collect()
 }
 
-fn compile(unit: Unit, number: usize, path: &Path, files: &ScriptFiles) -> Compiled {
+fn recall(script: &Script<'_>, memory: &Memory<'_>) -> Option<Compiled> {
+    let made = memory.recall(&script.name?)?;
+    Some(Compiled { made: Ok(made), name: script.name, is_old: true })
+}
+
+fn compile(
+    unit: Unit,
+    script: &Script<'_>,
+    files: &ScriptFiles,
+    memory: &Memory<'_>,
+    is_alone: bool,
+) -> Compiled {
     let context = Context::create();
-    let mut diagnostics = Vec::new();
-    let module = ffi::compile(&context, &arguments_for(unit, path, files), files, &mut diagnostics);
-    let unit = module.map(|module| {
-        let hook = ir::take_hook(&module, number);
-        (module.write_bitcode_to_memory().as_slice().to_vec(), hook)
-    });
-    Compiled { diagnostics, unit }
+    let asked = Asked::new(files);
+    let mut said = Said::default();
+    let module = ffi::compile(&context, &script.arguments, &asked, &mut said.diagnostics);
+    let Some(module) = module else {
+        return Compiled { made: Err(said), name: None, is_old: false };
+    };
+    let code = module.write_bitcode_to_memory().as_slice().to_vec();
+    let made = Made { said, code };
+    let name = memory.leave_inputs(unit, script.path, &script.arguments, &asked);
+    if !is_alone {
+        memory.remember(name, &made);
+    }
+    Compiled { made: Ok(made), name: Some(name), is_old: false }
 }
 
 fn parse<'ctx>(context: &'ctx Context, bitcode: &[u8]) -> Result<Module<'ctx>, String> {
@@ -130,10 +194,14 @@ fn parse<'ctx>(context: &'ctx Context, bitcode: &[u8]) -> Result<Module<'ctx>, S
     Module::parse_bitcode_from_buffer(&buffer, context).map_err(|error| error.to_string())
 }
 
-fn arguments_for(unit: Unit, path: &Path, files: &ScriptFiles) -> Vec<String> {
+fn arguments_for(unit: Unit, debug: Debug, path: &Path, files: &ScriptFiles) -> Vec<String> {
     let search: Vec<&str> = SEARCH.split(':').collect();
     let mut arguments = arguments::common(unit, &search, RESOURCE);
-    arguments.extend(["-emit-llvm-only", "-debug-info-kind=constructor"].map(String::from));
+    let debug = match debug {
+        Debug::Full => "-debug-info-kind=constructor",
+        Debug::Lines => "-debug-info-kind=line-tables-only",
+    };
+    arguments.extend(["-emit-llvm-only", debug].map(String::from));
     arguments.push(format!("-fdebug-compilation-dir={}", files.working_folder()));
     if unit == Unit::Script {
         arguments.extend(["-include-pch", PCH_PATH, "-fno-validate-pch"].map(String::from));

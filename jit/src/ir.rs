@@ -17,6 +17,8 @@ use inkwell::targets::{
 use inkwell::values::FunctionValue;
 use inkwell::{AddressSpace, IntPredicate, OptimizationLevel};
 
+use crate::ffi;
+
 /// Linker name of `kiln::Action on_request(kiln::Request&)`.
 const ON_REQUEST: &str = "_Z10on_requestRN4kiln7RequestE";
 /// How the linker name of any function called `on_request` begins.
@@ -25,6 +27,9 @@ const ON_REQUEST_ANY: &str = "_Z10on_request";
 pub(crate) const CHAIN: &str = "kiln_on_request";
 /// `KILN_ACTION_NEXT` of `abi.h`.
 const ACTION_NEXT: u64 = 1;
+
+/// What stands for the CPU of this machine.
+const HOST: &str = "host";
 
 /// Why a script's hooks are not acceptable.
 #[derive(Debug, PartialEq, Eq)]
@@ -42,8 +47,17 @@ pub(crate) struct Cpu {
 }
 
 impl Cpu {
+    /// The CPU of this machine, for `host`, or the one of this name, with all that it has.
+    pub(crate) fn named(name: &str) -> Result<Self, String> {
+        if name == HOST {
+            return Ok(Self::host());
+        }
+        ffi::check_cpu(name)?;
+        Ok(Self { name: name.to_owned(), features: String::new() })
+    }
+
     /// The CPU of this machine.
-    pub(crate) fn host() -> Self {
+    fn host() -> Self {
         let text = |string: inkwell::support::LLVMString| string.to_string();
         Self {
             name: text(TargetMachine::get_host_cpu_name()),
@@ -212,6 +226,7 @@ pub(crate) fn set_cpu(context: &Context, module: &Module, cpu: &Cpu) {
         let own = function.get_string_attribute(here, "target-features");
         let own = own.map(|own| own.get_string_value().to_string_lossy().into_owned());
         let features = match own {
+            Some(own) if cpu.features.is_empty() => own,
             Some(own) => format!("{},{own}", cpu.features),
             None => cpu.features.clone(),
         };

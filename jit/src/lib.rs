@@ -11,9 +11,12 @@ mod ffi;
 mod files;
 mod front_end;
 mod headers;
+#[allow(unsafe_code)] // The binary's own ELF header, where the linker says it is.
+mod identity;
 #[allow(unsafe_code)] // LLVM's C API for constants, which inkwell does not wrap.
 mod initialisers;
 mod ir;
+mod memory;
 #[allow(unsafe_code)] // LLVM's C API for uses and debug locations, which inkwell does not wrap.
 mod place;
 mod symbols;
@@ -30,11 +33,14 @@ use inkwell::context::Context;
 use inkwell::module::{Linkage, Module};
 use inkwell::targets::TargetMachine;
 use inkwell::values::AsValueRef;
-use object::{Object, ObjectSection, ObjectSymbol};
+use object::{Object as _, ObjectSection as _, ObjectSymbol as _};
 
 use arguments::Unit;
+use cache::Name;
 use files::ScriptFiles;
 use ir::Cpu;
+pub use memory::Cache;
+use memory::{Made, Memory, Said};
 use place::Place;
 pub use symbols::SymbolTable;
 
@@ -55,6 +61,21 @@ pub struct Job<'a> {
     pub image: &'a OwnedFd,
     /// What it may link against.
     pub symbols: &'a SymbolTable,
+    /// How much debug information it gets.
+    pub debug: Debug,
+    /// The processor that code is made for: `host`, or a name of LLVM's.
+    pub cpu: &'a str,
+    /// What earlier compiles left.
+    pub cache: Option<Cache<'a>>,
+}
+
+/// How much debug information code gets.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Debug {
+    /// Variables and types, beside files and lines.
+    Full,
+    /// Files and lines.
+    Lines,
 }
 
 /// Source text.
@@ -87,32 +108,92 @@ fn run(job: &Job<'_>, outcome: &mut CompileOutcome) -> Result<(), Refused> {
         }
         Source::Program(path) => (vec![path.to_owned()], parent(path), Unit::Program),
     };
+    let cpu = Cpu::named(job.cpu).map_err(|error| outcome.refuse(&paths[0], error))?;
     let mut steps = Steps::start();
     let files = ScriptFiles::new(&[root]);
-    let context = Context::create();
-    let module = front_end::run(&context, unit, &paths, &files, outcome)?;
-    outcome.steps.front_end_ms = steps.next();
-
-    let entry = match unit {
-        Unit::Script => ir::CHAIN,
-        Unit::Program => "main",
-    };
-    let cpu = Cpu::host();
-    let machine = ir::target_machine(&cpu);
-    let places = optimise(&context, &module, &machine, &cpu, entry, job.symbols, &files)
-        .map_err(|error| outcome.refuse(&paths[0], error))?;
-    outcome.steps.optimise_ms = steps.next();
-
-    let object = ffi::generate(&module, &cpu.name, &cpu.features)
-        .map_err(|error| outcome.refuse(&paths[0], error))?;
-    outcome.steps.code_ms = steps.next();
-
-    let symbols = resolve(&object, job, &places, &files, outcome)?;
-    link(&object, &symbols, entry, unit, job).map_err(|error| {
-        outcome.refuse(&paths[0], format!("the image cannot be linked: {error}"))
-    })?;
+    let memory = Memory::new(job.cache.as_ref());
+    let generation = Generation { job, unit, paths: &paths, cpu, files, memory };
+    let made = generation.make(&mut steps, outcome);
+    let linked = made.and_then(|object| generation.link(object, outcome));
     outcome.steps.link_ms = steps.next();
-    Ok(())
+    // What compiled is worth keeping also where something else did not.
+    if let Err(error) = generation.memory.write() {
+        let message = format!("the cache gets nothing of this compile: {error}");
+        outcome.diagnostics.push(warning(message));
+    }
+    linked
+}
+
+/// One compile, with what it works with.
+struct Generation<'a> {
+    job: &'a Job<'a>,
+    unit: Unit,
+    paths: &'a [PathBuf],
+    cpu: Cpu,
+    files: ScriptFiles,
+    memory: Memory<'a>,
+}
+
+/// An object file.
+struct Object {
+    made: Made,
+    /// Where symbols are used that may not be; of an object from the cache nothing is left to say.
+    places: HashMap<String, Place>,
+    /// By what it is to be remembered, if it is new.
+    name: Option<Name>,
+}
+
+impl Generation<'_> {
+    /// Makes the object file of all scripts, from what is remembered as far as that goes.
+    fn make(&self, steps: &mut Steps, outcome: &mut CompileOutcome) -> Result<Object, Refused> {
+        let Self { job, unit, paths, cpu, files, memory } = self;
+        let scripts = front_end::scripts(*unit, job.debug, paths, files, memory);
+        outcome.steps.scripts = scripts.len();
+        let known = front_end::object_name(&scripts, cpu, memory);
+        if let Some(made) = known.and_then(|name| memory.recall(&name)) {
+            outcome.diagnostics.extend_from_slice(&made.said.diagnostics);
+            outcome.steps.front_end_ms = steps.next();
+            return Ok(Object { made, places: HashMap::new(), name: None });
+        }
+        let compiled = front_end::compile_all(*unit, &scripts, files, memory);
+        outcome.steps.compiled = compiled.iter().filter(|script| !script.is_old).count();
+        let context = Context::create();
+        let module = front_end::link(&context, *unit, paths, &compiled, outcome)?;
+        outcome.steps.front_end_ms = steps.next();
+
+        let machine = ir::target_machine(cpu);
+        let places = optimise(&context, &module, &machine, cpu, self.entry(), job.symbols, files)
+            .map_err(|error| outcome.refuse(&paths[0], error))?;
+        outcome.steps.optimise_ms = steps.next();
+
+        let code = ffi::generate(&module, &cpu.name, &cpu.features)
+            .map_err(|error| outcome.refuse(&paths[0], error))?;
+        outcome.steps.code_ms = steps.next();
+        let names: Option<Vec<Name>> = compiled.iter().map(|script| script.name).collect();
+        let name = names.map(|names| memory.object(&names, cpu));
+        let said = Said { diagnostics: outcome.diagnostics.clone() };
+        Ok(Object { made: Made { said, code }, places, name })
+    }
+
+    /// Links it into the image.
+    fn link(&self, object: Object, outcome: &mut CompileOutcome) -> Result<(), Refused> {
+        let code = &object.made.code;
+        let symbols = resolve(code, self.job, &object.places, &self.files, outcome)?;
+        link(code, &symbols, self.entry(), self.unit, self.job).map_err(|error| {
+            outcome.refuse(&self.paths[0], format!("the image cannot be linked: {error}"))
+        })?;
+        if let Some(name) = object.name {
+            self.memory.remember(name, &object.made);
+        }
+        Ok(())
+    }
+
+    fn entry(&self) -> &'static str {
+        match self.unit {
+            Unit::Script => ir::CHAIN,
+            Unit::Program => "main",
+        }
+    }
 }
 
 /// The scripts of a path, in order, and the folder whose headers they may include.
@@ -289,6 +370,13 @@ fn diagnostic(file: &str, message: String) -> Diagnostic {
     let rendered = format!("{file}: error: {message}\n");
     let (severity, file) = (Severity::Error, file.to_owned());
     Diagnostic { severity, file, line: 0, column: 0, message, rendered }
+}
+
+/// A warning about nothing in a script.
+pub fn warning(message: String) -> Diagnostic {
+    let rendered = format!("warning: {message}\n");
+    let severity = Severity::Warning;
+    Diagnostic { severity, file: String::new(), line: 0, column: 0, message, rendered }
 }
 
 /// A stop watch for [`CompileSteps`].

@@ -10,6 +10,7 @@ use std::time::Instant;
 
 use heritage::{CompileOutcome, Diagnostic, Severity};
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
+use nix::sys::memfd::{MFdFlags, memfd_create};
 use nix::sys::signal::{Signal, kill};
 use nix::sys::wait::WaitStatus;
 use nix::unistd::{Pid, pipe2};
@@ -28,6 +29,8 @@ pub(crate) struct CompileChild {
     pid: Pid,
     pipe: Option<File>,
     report: Vec<u8>,
+    /// What it leaves for later compiles.
+    leavings: File,
     /// When it has run for too long.
     pub(crate) deadline: Instant,
     /// Why the master killed it, if it did.
@@ -45,7 +48,8 @@ impl CompileChild {
         let (ours, theirs) = pipe2(OFlag::O_CLOEXEC)?;
         // Ours alone: the child may wait for the master to read.
         fcntl(&ours, FcntlArg::F_SETFL(OFlag::O_NONBLOCK))?;
-        let keep = [job.image.as_raw_fd(), theirs.as_raw_fd()];
+        let leavings = job.leavings.try_clone()?;
+        let keep = [job.image.as_raw_fd(), job.leavings.as_raw_fd(), theirs.as_raw_fd()];
         let fences = Child::Compiler {
             cpu_time_max: settings.compile_timeout,
             memory_max: settings.compile_memory_max,
@@ -62,6 +66,7 @@ impl CompileChild {
             pid,
             pipe: Some(ours.into()),
             report: Vec::new(),
+            leavings,
             deadline: now + settings.compile_timeout,
             killed: None,
         })
@@ -103,12 +108,15 @@ impl CompileChild {
     }
 
     /// What came of it, now that the process is over: the outcome, or why there is none.
-    pub(crate) fn conclude(mut self, ended: WaitStatus) -> Result<CompileOutcome, String> {
+    /// What it left is to be kept only with an outcome.
+    pub(crate) fn conclude(mut self, ended: WaitStatus) -> Result<(CompileOutcome, File), String> {
         self.read();
         match (self.killed, ended) {
             (Some(reason), _) => Err(reason),
-            (None, WaitStatus::Exited(_, 0)) => serde_json::from_slice(&self.report)
-                .map_err(|error| format!("the report of the compiler does not parse: {error}")),
+            (None, WaitStatus::Exited(_, 0)) => match serde_json::from_slice(&self.report) {
+                Ok(outcome) => Ok((outcome, self.leavings)),
+                Err(error) => Err(format!("the report of the compiler does not parse: {error}")),
+            },
             (None, WaitStatus::Exited(_, code)) => {
                 Err(format!("the compiler exited with code {code}"))
             }
@@ -121,6 +129,11 @@ impl CompileChild {
             (None, other) => Err(format!("the compiler ended with {other:?}")),
         }
     }
+}
+
+/// A memfd for what a compile leaves.
+pub(crate) fn leavings() -> io::Result<File> {
+    Ok(memfd_create(c"kiln-leavings", MFdFlags::MFD_CLOEXEC)?.into())
 }
 
 /// A diagnostic about no line of a script.
@@ -155,10 +168,11 @@ mod tests {
             pid: Pid::from_raw(0),
             pipe: None,
             report: report.as_bytes().to_vec(),
+            leavings: tempfile::tempfile().unwrap(),
             deadline: Instant::now(),
             killed: None,
         };
-        let concluded = child.conclude(ended).map(|outcome| outcome.compiled);
+        let concluded = child.conclude(ended).map(|(outcome, _)| outcome.compiled);
         match expect {
             Ok(compiled) => assert_eq!(concluded, Ok(compiled)),
             Err(start) => assert!(concluded.unwrap_err().starts_with(start)),

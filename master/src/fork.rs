@@ -45,6 +45,8 @@ pub(crate) enum Child {
     },
     /// Dies with the master: what it finds out is of no use to anybody else.
     Broker,
+    /// Dies with the master, which waits for it before it ends.
+    Keeper,
 }
 
 /// Exit code of a child that could not do its hygiene: EX_OSERR of sysexits.h.
@@ -84,7 +86,7 @@ pub(crate) fn fork(child: Child, keep: &[RawFd], role: impl FnOnce() -> i32) -> 
 fn hygiene(child: Child, master: Pid, keep: &[RawFd]) -> io::Result<()> {
     set_pdeathsig(match child {
         Child::Worker { .. } => Signal::SIGUSR1,
-        Child::Compiler { .. } | Child::Broker => Signal::SIGKILL,
+        Child::Compiler { .. } | Child::Broker | Child::Keeper => Signal::SIGKILL,
     })?;
     // The master may have died before the line above, and then nobody signals.
     if getppid() != master {

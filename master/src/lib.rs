@@ -6,7 +6,7 @@
 //! the compiler's crate: what children do is handed in as [`Roles`].
 //!
 //! Where to start reading: `supervisor.rs` has the loop, `reload.rs` the life of a reload,
-//! `staffing.rs` that of a worker, `broker.rs` that of the broker, `fork.rs` what a child does
+//! `staffing.rs` that of a worker, `broker.rs` and `keeper.rs` those of the other children, `fork.rs` what a child does
 //! first.
 
 mod backoff;
@@ -18,6 +18,7 @@ pub mod control;
 mod error;
 mod fork;
 mod generations;
+mod keeper;
 mod listeners;
 mod poll;
 mod reload;
@@ -31,6 +32,7 @@ mod supervisor;
 mod tests;
 mod workers;
 
+use std::fs::File;
 use std::os::fd::OwnedFd;
 use std::time::Duration;
 
@@ -51,6 +53,10 @@ pub trait Roles {
     /// Runs in the forked, fenced compile child: compiles the scripts into `job.image` and returns
     /// what to report. What it leaves behind dies with the child.
     fn compile(&mut self, job: &CompileJob) -> CompileOutcome;
+
+    /// Runs in the forked keeper: puts what a compile child wrote into `job.leavings` where later
+    /// ones find it. Returns its exit code.
+    fn keep(&mut self, leavings: File) -> i32;
 
     /// Runs in a forked worker; returns its exit code.
     fn work(&mut self, inheritance: Inheritance) -> i32;
@@ -73,6 +79,8 @@ pub struct Configured {
     pub workers: usize,
     /// Longest compile, from this reload on.
     pub compile_timeout: Duration,
+    /// Most memory of a compile, from this reload on.
+    pub compile_memory_max: u64,
     /// Longest drain of a worker, once this generation serves.
     pub drain_timeout: Duration,
     /// What differs and takes a restart, each in a sentence for the operator.
@@ -88,6 +96,8 @@ pub struct CompileJob {
     pub slot: image::Slot,
     /// Empty memfd that takes the image.
     pub image: OwnedFd,
+    /// Empty memfd that takes what later compiles can use.
+    pub leavings: File,
 }
 
 /// How a master that had started came to its end.

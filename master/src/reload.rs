@@ -24,7 +24,7 @@ use nix::sys::wait::WaitStatus;
 use nix::unistd::Pid;
 
 use crate::clients::ClientId;
-use crate::compile::{CompileChild, diagnostic, log_diagnostics};
+use crate::compile::{CompileChild, diagnostic, leavings, log_diagnostics};
 use crate::control::ControlReply;
 use crate::supervisor::{Phase, Supervisor};
 use crate::workers::Activity;
@@ -143,6 +143,7 @@ impl Supervisor<'_> {
         match self.roles.configure() {
             Ok(configured) => {
                 self.settings.compile_timeout = configured.compile_timeout;
+                self.settings.compile_memory_max = configured.compile_memory_max;
                 self.employ_broker(&configured.settings, now);
                 self.configured = configured;
                 self.find_slot(now);
@@ -176,8 +177,8 @@ impl Supervisor<'_> {
 
     /// Forks the compile child.
     fn compile(&mut self, slot: u8, now: Instant) {
-        let image = match image::create() {
-            Ok(image) => image,
+        let (image, leavings) = match image::create().and_then(|image| Ok((image, leavings()?))) {
+            Ok(files) => files,
             Err(error) => {
                 return self.finish_refused(format!("cannot make a memfd: {error}"), Vec::new());
             }
@@ -186,7 +187,7 @@ impl Supervisor<'_> {
         let settings = std::mem::take(&mut self.configured.settings);
         let generation = self.generations.begin(slot, image, settings, now);
         let started = theirs.and_then(|image| {
-            let job = CompileJob { generation, slot: self.arena.slot(slot), image };
+            let job = CompileJob { generation, slot: self.arena.slot(slot), image, leavings };
             CompileChild::start(job, self.roles, &self.settings, now)
         });
         match started {
@@ -211,11 +212,16 @@ impl Supervisor<'_> {
             }
         };
         match child.conclude(ended) {
-            Ok(outcome) if outcome.compiled => self.take_image(generation, outcome, now),
-            Ok(outcome) => {
-                self.generations.refuse(generation);
-                let reason = "the scripts do not compile".to_owned();
-                self.finish_refused(reason, outcome.diagnostics);
+            Ok((outcome, leavings)) => {
+                if outcome.compiled {
+                    self.take_image(generation, outcome, now);
+                } else {
+                    self.generations.refuse(generation);
+                    let reason = "the scripts do not compile".to_owned();
+                    self.finish_refused(reason, outcome.diagnostics);
+                }
+                // After the workers have their orders: nobody waits for this.
+                self.employ_keeper(leavings, now);
             }
             Err(reason) => {
                 self.generations.refuse(generation);

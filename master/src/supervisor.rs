@@ -19,6 +19,7 @@ use crate::claim::{ControlSocket, PidFile};
 use crate::clients::{ClientId, Clients};
 use crate::control::{ControlReply, ControlRequest};
 use crate::generations::Generations;
+use crate::keeper::Keeper;
 use crate::listeners::Listeners;
 use crate::reload::{Reload, Waiting};
 use crate::servers::Servers;
@@ -91,6 +92,8 @@ pub(crate) struct Supervisor<'a> {
     /// How many workers there should be.
     pub(crate) wanted: usize,
     pub(crate) broker: Broker,
+    /// Puts into the cache what a compile left; none if there is nothing to keep.
+    pub(crate) keeper: Option<Keeper>,
     /// What broker and workers found out.
     pub(crate) servers: Servers,
     /// Given back when the master ends.
@@ -119,6 +122,7 @@ impl<'a> Supervisor<'a> {
             arena,
             seal: |file, slot| image::seal(file, slot),
             broker: Broker::default(),
+            keeper: None,
             servers: Servers::default(),
             roles,
             started: now,
@@ -171,6 +175,7 @@ impl<'a> Supervisor<'a> {
     /// Does what has become due, and what follows from the events before it.
     fn maintain(&mut self, now: Instant) {
         self.clients.expire(now);
+        self.hurry_keeper(now);
         match &mut self.phase {
             Phase::Running => {
                 self.advance_reload(now);
@@ -203,7 +208,8 @@ impl<'a> Supervisor<'a> {
             Phase::Draining { deadline } => Some(deadline),
             Phase::Stopping { kill_at, .. } => Some(kill_at),
         };
-        phase.into_iter().chain(self.clients.next_deadline()).min()
+        let others = [self.clients.next_deadline(), self.keeper_deadline()];
+        phase.into_iter().chain(others.into_iter().flatten()).min()
     }
 
     fn reload_for(&mut self, client: Option<ClientId>) {
@@ -259,7 +265,10 @@ impl<'a> Supervisor<'a> {
 
     fn child_exited(&mut self, pid: Pid, ended: WaitStatus) {
         let now = Instant::now();
-        if !self.compile_ended(pid, ended, now) && !self.broker_ended(pid, ended, now) {
+        if !self.compile_ended(pid, ended, now)
+            && !self.broker_ended(pid, ended, now)
+            && !self.keeper_ended(pid, ended)
+        {
             self.bury(pid, ended, now);
         }
     }
@@ -299,6 +308,7 @@ impl<'a> Supervisor<'a> {
             && !matches!(self.reload, Reload::Compiling { .. })
             && self.workers.values().all(|worker| worker.process.is_none())
             && self.broker.process.is_none()
+            && self.keeper.is_none()
     }
 
     fn outcome(self) -> Result<Stopped, StartError> {

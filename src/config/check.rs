@@ -40,7 +40,8 @@ pub(super) fn read(path: &Path, text: &str) -> Result<File, Vec<Diagnostic>> {
     }
     match toml::from_str::<File>(text) {
         Ok(mut file) => {
-            for named in [&mut file.script, &mut file.pid_file, &mut file.control] {
+            let cache = &mut file.compile.cache;
+            for named in [&mut file.script, &mut file.pid_file, &mut file.control, cache] {
                 *named = named.as_deref().map(|named| beside(path, named));
             }
             Ok(file)

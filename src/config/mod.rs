@@ -34,6 +34,7 @@ const FILE_BYTES_MAX: u64 = 16 << 20;
 /// Everything that `kiln serve` needs.
 pub(crate) struct Config {
     pub(crate) script: PathBuf,
+    pub(crate) compile: settings::Compile,
     pub(crate) master: master::Settings,
     pub(crate) worker: settings::Worker,
 }
@@ -64,7 +65,8 @@ impl Config {
              `kiln demo` shows what one does",
         )?;
         let master = master_settings(&file);
-        Ok(Config { script, master, worker: file.into() })
+        let compile = file.compile.clone();
+        Ok(Config { script, compile, master, worker: file.into() })
     }
 
     /// Whether the script is there, in words that fit a start; a compile that misses it later says
@@ -138,6 +140,9 @@ fn override_with(arguments: &cli::Serve, file: &mut File) -> anyhow::Result<()> 
             place.clone_from(said);
         }
     }
+    if let Some(cpu) = &arguments.cpu {
+        file.compile.cpu.clone_from(cpu);
+    }
     file.upstreams.extend(upstreams(&arguments.upstream)?);
     Ok(())
 }
@@ -181,6 +186,7 @@ fn master_settings(file: &File) -> master::Settings {
         pid_file: file.pid_file.clone(),
         control: Some(control),
         compile_timeout: Duration::from_millis(file.timeouts.compile_ms),
+        compile_memory_max: file.compile.memory_bytes,
         drain_timeout: Duration::from_millis(file.timeouts.drain_ms),
         ..master::Settings::default()
     }
@@ -196,6 +202,18 @@ pub(crate) fn control_default() -> PathBuf {
         Some(folder) => PathBuf::from(folder).join("kiln.sock"),
         None => std::env::temp_dir().join(format!("kiln-{user}.sock")),
     }
+}
+
+/// Where what earlier compiles left is, unless told otherwise; none for a user without a home.
+pub(crate) fn cache_default() -> Option<PathBuf> {
+    if nix::unistd::geteuid().is_root() {
+        return Some(PathBuf::from("/var/cache/kiln"));
+    }
+    let of = |variable, below: &str| {
+        let folder = std::env::var_os(variable).map(PathBuf::from);
+        folder.filter(|folder| folder.is_absolute()).map(|folder| folder.join(below))
+    };
+    of("XDG_CACHE_HOME", "kiln").or_else(|| of("HOME", ".cache/kiln"))
 }
 
 /// Shows what is wrong, as compilers do.

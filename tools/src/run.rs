@@ -12,7 +12,7 @@ use std::path::Path;
 use anyhow::{Context, bail};
 use heritage::CompileOutcome;
 use image::{Arena, Mapped, Sealed};
-use jit::{Job, Source, SymbolTable};
+use jit::{Debug, Job, Source, SymbolTable};
 use nix::fcntl::OFlag;
 use nix::sys::wait::WaitStatus;
 use nix::unistd::pipe2;
@@ -48,7 +48,15 @@ fn compile(path: &Path, arena: Arena) -> anyhow::Result<Option<Sealed>> {
     let (report, writer) = pipe2(OFlag::O_CLOEXEC)?;
     let compiler = child::spawn(|| {
         let symbols = SymbolTable::programs(&image::runtime::program_bindings());
-        let job = Job { what: Source::Program(path), slot, image: &image, symbols: &symbols };
+        let job = Job {
+            what: Source::Program(path),
+            slot,
+            image: &image,
+            symbols: &symbols,
+            debug: Debug::Full,
+            cpu: "host",
+            cache: None,
+        };
         let outcome = jit::compile(&job);
         let json = serde_json::to_vec(&outcome).expect("an outcome is strings and numbers");
         Exit::AtOnce(i32::from(File::from(writer).write_all(&json).is_err()))

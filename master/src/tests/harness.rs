@@ -120,9 +120,14 @@ impl Roles for FakeRoles {
             settings: settings.as_bytes().to_vec(),
             workers: workers.parse().unwrap(),
             compile_timeout: Duration::from_secs(2),
+            compile_memory_max: 1 << 30,
             drain_timeout: self.drain_timeout,
             unchanged: words.map(|name| format!("{name}: needs a restart")).collect(),
         })
+    }
+
+    fn keep(&mut self, _leavings: File) -> i32 {
+        0
     }
 
     fn compile(&mut self, job: &CompileJob) -> CompileOutcome {
