@@ -5,7 +5,7 @@
 use std::collections::HashMap;
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::sync::Mutex;
+use std::sync::{LazyLock, Mutex};
 
 use crate::SEARCH;
 use crate::arguments::KILN_INCLUDE;
@@ -21,7 +21,8 @@ const FILE_BYTES_MAX: u64 = 16 << 20;
 
 /// Files of one compile.
 pub(crate) struct ScriptFiles {
-    headers: Headers,
+    /// The index takes milliseconds to read, and a compile that is remembered needs none.
+    headers: LazyLock<Headers>,
     /// Canonical folders below which a script's own files are.
     roots: Vec<PathBuf>,
     working_folder: String,
@@ -35,7 +36,7 @@ impl ScriptFiles {
         let canonical = |root: &PathBuf| fs::canonicalize(root).unwrap_or_else(|_| root.clone());
         let folder = std::env::current_dir().unwrap_or_else(|_| PathBuf::from("/"));
         Self {
-            headers: Headers::open(),
+            headers: LazyLock::new(Headers::open),
             roots: roots.iter().map(canonical).collect(),
             working_folder: folder.to_string_lossy().into_owned(),
             contents: Mutex::default(),
@@ -49,10 +50,11 @@ impl ScriptFiles {
 
     /// Whether the binary alone says what is at a path, and the machine does not matter.
     pub(crate) fn is_embedded(&self, path: &str) -> bool {
-        let is_below = |folder: &str| Path::new(path).starts_with(folder);
-        path == PCH_PATH
-            || ((is_below(KILN_INCLUDE) || SEARCH.split(':').any(is_below))
-                && !self.roots.iter().any(|root| Path::new(path).starts_with(root)))
+        let path = Path::new(path);
+        let mut folders = SEARCH.split(':').chain([KILN_INCLUDE]);
+        let is_near = |folder| path.starts_with(folder) || Path::new(folder).starts_with(path);
+        path == Path::new(PCH_PATH)
+            || (folders.any(is_near) && !self.roots.iter().any(|root| path.starts_with(root)))
     }
 
     /// A file as the operator would name it: relative to the working folder if `named` is.
@@ -71,9 +73,6 @@ impl ScriptFiles {
 
     /// The real file behind a path, if it is below a root once every link is followed.
     fn real(&self, path: &str) -> Option<PathBuf> {
-        if self.is_embedded(path) {
-            return None;
-        }
         let real = fs::canonicalize(path).ok()?;
         self.roots.iter().any(|root| real.starts_with(root)).then_some(real)
     }
@@ -96,10 +95,14 @@ impl Files for ScriptFiles {
         if path == PCH_PATH {
             return Status::File(PCH.len() as u64);
         }
-        if let Some(bytes) = self.headers.size(path) {
-            return Status::File(bytes);
+        if self.is_embedded(path) {
+            return match self.headers.size(path) {
+                Some(bytes) => Status::File(bytes),
+                None if self.headers.is_folder(path) => Status::Folder,
+                None => Status::Absent,
+            };
         }
-        if self.headers.is_folder(path) || self.roots.iter().any(|root| root.starts_with(path)) {
+        if self.roots.iter().any(|root| root.starts_with(path)) {
             return Status::Folder;
         }
         let Some(real) = self.real(path) else { return Status::Absent };
@@ -113,8 +116,8 @@ impl Files for ScriptFiles {
         if path == PCH_PATH {
             return Some(PCH);
         }
-        if let Some(content) = self.headers.read(path) {
-            return Some(content);
+        if self.is_embedded(path) {
+            return self.headers.read(path);
         }
         let mut contents = self.contents.lock().expect("nobody panics while reading a file");
         *contents.entry(path.to_owned()).or_insert_with(|| self.read_own(path))

@@ -209,7 +209,7 @@ table! {
     {
         /// Folder of what earlier compiles left. Nobody else may be able to write to it.
         cache: Option<PathBuf> = None, Kind::Text {
-            default: "/var/cache/kiln, or kiln in $XDG_CACHE_HOME or ~/.cache when not root",
+            default: "$CACHE_DIRECTORY (systemd's CacheDirectory=), /var/cache/kiln for root, kiln in $XDG_CACHE_HOME or ~/.cache for others",
             takes: "a path",
             check: setting::not_empty,
         };

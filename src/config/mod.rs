@@ -206,13 +206,17 @@ pub(crate) fn control_default() -> PathBuf {
 
 /// Where what earlier compiles left is, unless told otherwise; none for a user without a home.
 pub(crate) fn cache_default() -> Option<PathBuf> {
-    if nix::unistd::geteuid().is_root() {
-        return Some(PathBuf::from("/var/cache/kiln"));
-    }
     let of = |variable, below: &str| {
         let folder = std::env::var_os(variable).map(PathBuf::from);
         folder.filter(|folder| folder.is_absolute()).map(|folder| folder.join(below))
     };
+    // systemd's CacheDirectory= says so (systemd.exec(5)).
+    if let Some(folder) = of("CACHE_DIRECTORY", "") {
+        return Some(folder);
+    }
+    if nix::unistd::geteuid().is_root() {
+        return Some(PathBuf::from("/var/cache/kiln"));
+    }
     of("XDG_CACHE_HOME", "kiln").or_else(|| of("HOME", ".cache/kiln"))
 }
 

@@ -33,6 +33,7 @@ kiln::Action on_request(kiln::Request&) { return kiln::forward(\"web\"); }
 /// How a Kiln is to be started.
 pub struct Builder {
     folder: TempDir,
+    working_folder: Option<PathBuf>,
     script: Option<PathBuf>,
     workers: Option<usize>,
     listens: bool,
@@ -100,6 +101,12 @@ impl Builder {
         self
     }
 
+    /// It runs in this folder, rather than in [`Builder::folder`].
+    pub fn working_folder(mut self, path: impl Into<PathBuf>) -> Self {
+        self.working_folder = Some(path.into());
+        self
+    }
+
     /// Whoever starts it leaves this file open for it, as descriptor 9.
     pub fn inheriting(mut self, file: impl Into<PathBuf>) -> Self {
         self.inherits = Some(file.into());
@@ -118,7 +125,7 @@ impl Builder {
         self
     }
 
-    /// The folder that it runs in, which ends with it.
+    /// The folder for all that is its own, which ends with it.
     pub fn folder(&self) -> &Path {
         self.folder.path()
     }
@@ -187,8 +194,10 @@ impl Builder {
             None => command::kiln_command(),
         };
         let (name, value) = mark_of(self.folder());
-        command.arg("serve").env(name, value).envs(self.environment.iter().cloned());
-        command.current_dir(self.folder()).stdin(Stdio::null());
+        command.arg("serve").env(name, value).env("CACHE_DIRECTORY", self.folder().join("cache"));
+        command.envs(self.environment.iter().cloned());
+        let working_folder = self.working_folder.as_deref().unwrap_or(self.folder());
+        command.current_dir(working_folder).stdin(Stdio::null());
         if self.listens {
             command.args(["--listen", "127.0.0.1:0"]);
         }
@@ -301,6 +310,7 @@ impl Kiln {
     pub fn builder() -> Builder {
         Builder {
             folder: tempfile::Builder::new().prefix("kiln-").tempdir().expect("a folder"),
+            working_folder: None,
             script: None,
             workers: None,
             listens: true,
@@ -319,7 +329,7 @@ impl Kiln {
         Kiln::builder().script(script).workers(2).start()
     }
 
-    /// The folder that it runs in.
+    /// The folder for all that is its own.
     pub fn folder(&self) -> &Path {
         self.folder.path()
     }

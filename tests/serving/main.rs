@@ -4,6 +4,7 @@
 
 mod badinput;
 mod bodies;
+mod cache;
 mod config;
 mod config_command;
 mod control;
