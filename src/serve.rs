@@ -149,6 +149,7 @@ impl Roles for Children {
             compile_timeout: config.master.compile_timeout,
             compile_memory_max: config.master.compile_memory_max,
             drain_timeout: config.master.drain_timeout,
+            answer_timeout: config.master.answer_timeout,
             unchanged: self.started_with.needs_restart(config),
         })
     }

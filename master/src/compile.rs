@@ -168,7 +168,7 @@ mod tests {
             pid: Pid::from_raw(0),
             pipe: None,
             report: report.as_bytes().to_vec(),
-            leavings: tempfile::tempfile().unwrap(),
+            leavings: leavings().unwrap(),
             deadline: Instant::now(),
             killed: None,
         };

@@ -21,6 +21,7 @@ mod generations;
 mod keeper;
 mod listeners;
 mod poll;
+mod pulse;
 mod reload;
 mod servers;
 mod settings;
@@ -83,6 +84,8 @@ pub struct Configured {
     pub compile_memory_max: u64,
     /// Longest drain of a worker, once this generation serves.
     pub drain_timeout: Duration,
+    /// How long a worker may take to do what it is told, once this generation serves.
+    pub answer_timeout: Duration,
     /// What differs and takes a restart, each in a sentence for the operator.
     pub unchanged: Vec<String>,
 }

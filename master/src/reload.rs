@@ -459,6 +459,7 @@ impl Supervisor<'_> {
     fn apply_configured(&mut self) -> Vec<Diagnostic> {
         let configured = std::mem::take(&mut self.configured);
         self.settings.drain_timeout = configured.drain_timeout;
+        self.settings.answer_timeout = configured.answer_timeout;
         // A number that is the same as before leaves alone what signals have made of it.
         if configured.workers != self.settings.workers {
             self.settings.workers = configured.workers;

@@ -41,8 +41,8 @@ pub struct Settings {
     pub respawn_delay_min: Duration,
     /// Where that delay stops to double. Default 5 s: a machine that recovers is served soon.
     pub respawn_delay_max: Duration,
-    /// How long a worker may take to get ready, to load a generation or to retire one. One that
-    /// takes longer is stuck, and is killed and replaced. Default 10 s.
+    /// How long a worker may take to get ready, to load a generation or to retire one, or to turn
+    /// its loop once. One that takes longer is stuck, and is killed and replaced. Default 10 s.
     pub answer_timeout: Duration,
     /// Time between steering new connections away from a socket and emptying it, for handshakes
     /// that are under way. Default 250 ms: the round trip of most of the world.

@@ -21,6 +21,7 @@ use nix::unistd::Pid;
 use crate::backoff::Limits;
 use crate::fork::{Child, fork};
 use crate::listeners::SocketState;
+use crate::pulse::Pulse;
 use crate::supervisor::{Phase, Supervisor};
 use crate::workers::{Activity, Holding, Process, Worker};
 
@@ -192,6 +193,7 @@ impl Supervisor<'_> {
         let worker = self.workers.get_mut(&index).expect("it was found by its pid");
         let age = worker.age(now);
         worker.process = None;
+        worker.pulse = Pulse::default();
         worker.requests_before += requests;
         match worker.activity {
             Activity::Starting { .. } | Activity::Serving

@@ -89,6 +89,8 @@ pub(crate) struct Supervisor<'a> {
     /// When the reload that runs began.
     pub(crate) began: Instant,
     pub(crate) workers: BTreeMap<usize, Worker>,
+    /// When it is looked next whether they all turn their loops.
+    pub(crate) next_pulse: Instant,
     /// How many workers there should be.
     pub(crate) wanted: usize,
     pub(crate) broker: Broker,
@@ -139,6 +141,7 @@ impl<'a> Supervisor<'a> {
             lost_at_start: 0,
             began: now,
             workers: (0..settings.workers).map(|index| (index, Worker::new(now))).collect(),
+            next_pulse: now,
             wanted: settings.workers,
             settings,
             _pid_file: pid_file,
@@ -183,6 +186,7 @@ impl<'a> Supervisor<'a> {
                 self.keep_staff(now);
                 self.keep_listeners(now);
                 self.kill_stuck(now);
+                self.feel_pulses(now);
             }
             Phase::Draining { deadline } if *deadline <= now => {
                 tracing::warn!("the drain timeout has passed: cutting off what is unfinished");
@@ -201,7 +205,12 @@ impl<'a> Supervisor<'a> {
 
     /// When `maintain` next has something to do without an event.
     pub(crate) fn next_deadline(&self) -> Option<Instant> {
-        let running = [self.reload_deadline(), self.staff_deadline(), self.broker.next_deadline()];
+        let running = [
+            self.reload_deadline(),
+            self.staff_deadline(),
+            self.broker.next_deadline(),
+            self.pulse_deadline(),
+        ];
         let running = running.into_iter().flatten().min();
         let phase = match self.phase {
             Phase::Running => running,

@@ -12,6 +12,7 @@ use nix::unistd::Pid;
 
 use crate::backoff::Backoff;
 use crate::control::WorkerActivity;
+use crate::pulse::Pulse;
 
 /// Reports taken from one worker in one turn of the loop, so that one that floods its channel does
 /// not keep the master from the others. A busy reload brings three.
@@ -103,6 +104,8 @@ pub(crate) struct Worker {
     pub(crate) restarts: u32,
     /// Requests that the processes before this one answered.
     pub(crate) requests_before: u64,
+    /// Whether it still turns its loop.
+    pub(crate) pulse: Pulse,
     /// When the process before this one died, until this one is ready.
     pub(crate) died_at: Option<Instant>,
 }
@@ -116,6 +119,7 @@ impl Worker {
             backoff: Backoff::default(),
             restarts: 0,
             requests_before: 0,
+            pulse: Pulse::default(),
             died_at: None,
         }
     }

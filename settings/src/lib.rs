@@ -191,6 +191,8 @@ table! {
         linger_ms: 2_000, 1..=DAY_MS, "ms";
         /// For requests to finish once a worker drains.
         drain_ms: 60_000, 0..=DAY_MS, "ms";
+        /// For a worker to get ready, to load or retire a generation, or to turn its loop once. One that takes longer is stuck, perhaps in a script: it is killed and replaced, unless a debugger has it.
+        worker_ms: 10_000, 1_000..=DAY_MS, "ms";
         /// For the scripts to compile.
         compile_ms: 60_000, 1..=DAY_MS, "ms";
     }

@@ -186,6 +186,7 @@ fn master_settings(file: &File) -> master::Settings {
         pid_file: file.pid_file.clone(),
         control: Some(control),
         compile_timeout: Duration::from_millis(file.timeouts.compile_ms),
+        answer_timeout: Duration::from_millis(file.timeouts.worker_ms),
         compile_memory_max: file.compile.memory_bytes,
         drain_timeout: Duration::from_millis(file.timeouts.drain_ms),
         ..master::Settings::default()

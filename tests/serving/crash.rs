@@ -3,7 +3,9 @@
 use std::thread;
 use std::time::Instant;
 
+use nix::sys::ptrace;
 use nix::sys::signal::kill;
+use nix::sys::wait::waitpid;
 use nix::unistd::Pid;
 use tests::{Checker, Client, Kiln, Origin, Signal, is_alive, until, until_true};
 
@@ -38,6 +40,41 @@ fn a_killed_worker_loses_what_was_in_flight_in_it_and_refuses_no_connection() {
     assert!(checked.lost.len() <= CLIENTS * deaths.len(), "{:?}", checked.lost);
     let last = deaths.last().expect("some died");
     assert!(checked.lost.iter().all(|lost| lost.connected_at < *last), "{:?}", checked.lost);
+}
+
+/// The shortest time in which a worker can be found stuck.
+const IMPATIENT: &str = "[timeouts]\nworker_ms = 1000\n";
+
+#[test]
+fn a_worker_that_stands_still_is_replaced() {
+    let script = r#"#include <kiln.h>
+        kiln::Action on_request(kiln::Request& request) {
+            if (request.path() == "/loop") for (volatile int i = 0;; i = 1) {}
+            return kiln::reply(200, "fine");
+        }"#;
+    let kiln = Kiln::builder().script(script).config(IMPATIENT).workers(2).start();
+    let before = kiln.until_workers(2);
+    kill(Pid::from_raw(before[0]), Signal::SIGSTOP).expect("it lives");
+    until_true("the stopped one is dead", || !is_alive(before[0]));
+    let mut looping = kiln.connect();
+    looping.send_get("/loop");
+    looping.expect_closed();
+    let after = kiln.until_workers(2);
+    assert!(after.iter().all(|pid| *pid != before[0]), "{before:?}, then {after:?}");
+    kiln.until_logged_times("it does not turn its loop any more", 2);
+    kiln.get("/").expect(200, "fine");
+}
+
+#[test]
+fn a_worker_that_stands_still_in_a_debugger_is_let_be() {
+    let kiln = Kiln::builder().script(&replying("fine")).config(IMPATIENT).workers(1).start();
+    let worker = Pid::from_raw(kiln.worker_pids()[0]);
+    ptrace::attach(worker).expect("a test may trace its processes");
+    waitpid(worker, None).expect("it stops");
+    kiln.until_logged("a worker stands still in a debugger");
+    ptrace::detach(worker, None).expect("it is stopped");
+    kiln.get("/").expect(200, "fine");
+    assert_eq!(kiln.worker_pids(), [worker.as_raw()]);
 }
 
 /// Which worker a connection belongs to shows in the status, when connections come one by one.

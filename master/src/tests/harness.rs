@@ -122,6 +122,7 @@ impl Roles for FakeRoles {
             compile_timeout: Duration::from_secs(2),
             compile_memory_max: 1 << 30,
             drain_timeout: self.drain_timeout,
+            answer_timeout: Duration::from_secs(1),
             unchanged: words.map(|name| format!("{name}: needs a restart")).collect(),
         })
     }

@@ -1,0 +1,113 @@
+//! Whether a worker still turns its loop: each turn leaves the time in the scoreboard, two a second
+//! where there is nothing to do.
+//!
+//! A worker whose time stands still is stopped (SIGSTOP), or in a script that does not return. The
+//! master counts its own looks and not seconds: where the whole machine stands still, the looks do
+//! too, and no clock that jumps counts for anything.
+
+use std::fs;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+use nix::unistd::Pid;
+
+use crate::supervisor::Supervisor;
+use crate::workers::Activity;
+
+/// Looks in a row at which a worker must not have moved before it is killed.
+const LOOKS_MAX: u32 = 10;
+
+/// What was seen of one worker.
+#[derive(Debug, Default)]
+pub(crate) struct Pulse {
+    /// The time that it left last; 0 before its first turn.
+    seen_ms: u64,
+    /// How often it has been the same since.
+    looks: u32,
+}
+
+impl Pulse {
+    /// Takes note of a look; answers whether the worker is stuck.
+    fn is_stuck(&mut self, heartbeat_ms: u64) -> bool {
+        if heartbeat_ms != self.seen_ms || heartbeat_ms == 0 {
+            *self = Pulse { seen_ms: heartbeat_ms, looks: 0 };
+            return false;
+        }
+        self.looks += 1;
+        self.looks >= LOOKS_MAX
+    }
+}
+
+impl Supervisor<'_> {
+    /// Kills workers that do not turn their loop any more. One that somebody debugs is let be.
+    pub(crate) fn feel_pulses(&mut self, now: Instant) {
+        if now < self.next_pulse {
+            return;
+        }
+        self.next_pulse = now + self.pulse_interval();
+        let mut stuck = Vec::new();
+        for (index, worker) in &mut self.workers {
+            // One that starts has a deadline of its own.
+            let is_starting = matches!(worker.activity, Activity::Starting { .. });
+            let Some(pid) = worker.pid().filter(|_| !is_starting) else { continue };
+            let heartbeat_ms = self.scoreboard.page(*index).heartbeat_ms.load(Ordering::Relaxed);
+            if worker.pulse.is_stuck(heartbeat_ms) {
+                worker.pulse = Pulse::default();
+                stuck.push(pid);
+            }
+        }
+        for pid in stuck {
+            match tracer_of(pid) {
+                None => self.kill_worker(pid, "it does not turn its loop any more"),
+                Some(tracer) => {
+                    tracing::warn!(
+                        pid = pid.as_raw(),
+                        tracer,
+                        "a worker stands still in a debugger"
+                    );
+                }
+            }
+        }
+    }
+
+    /// When [`Supervisor::feel_pulses`] next has something to do.
+    pub(crate) fn pulse_deadline(&self) -> Option<Instant> {
+        let lives = self.workers.values().any(|worker| worker.process.is_some());
+        lives.then_some(self.next_pulse)
+    }
+
+    fn pulse_interval(&self) -> Duration {
+        self.settings.answer_timeout / LOOKS_MAX
+    }
+}
+
+/// The process that traces another, which GDB and strace do (`TracerPid` of proc_pid_status(5)).
+fn tracer_of(pid: Pid) -> Option<i32> {
+    let status = fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
+    let tracer = status.lines().find_map(|line| line.strip_prefix("TracerPid:"))?;
+    tracer.trim().parse().ok().filter(|tracer| *tracer != 0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_worker_is_stuck_once_it_was_seen_standing_still_often_enough() {
+        let mut pulse = Pulse::default();
+        for _ in 0..2 * LOOKS_MAX {
+            assert!(!pulse.is_stuck(0), "it has not begun");
+        }
+        for turn in 1..100 {
+            assert!(!pulse.is_stuck(turn), "it moves");
+        }
+        for _ in 1..LOOKS_MAX {
+            assert!(!pulse.is_stuck(99));
+        }
+        assert!(!pulse.is_stuck(100), "it moves again");
+        for _ in 1..LOOKS_MAX {
+            assert!(!pulse.is_stuck(100));
+        }
+        assert!(pulse.is_stuck(100));
+    }
+}
