@@ -123,8 +123,15 @@ pub(crate) struct ConfigFile {
 }
 
 #[derive(Args)]
-#[command(override_usage = "kiln run FILE.cc [ARGUMENTS]...")]
+#[command(override_usage = "kiln run [OPTIONS] FILE.cc [ARGUMENTS]...")]
 pub(crate) struct Run {
+    /// Folder where headers are looked for, before the standard ones; may be repeated. Beside these
+    /// folders and its own, a program sees no file while it is compiled.
+    #[arg(short = 'I', long, value_name = "FOLDER")]
+    pub(crate) include: Vec<PathBuf>,
+    /// Macro that is defined before the first line; may be repeated.
+    #[arg(short = 'D', long, value_name = "NAME[=VALUE]")]
+    pub(crate) define: Vec<String>,
     /// C++20 source file with a main(), and the arguments of the program.
     // One list: what follows the file is the program's, also when it looks like an option.
     #[arg(value_name = "FILE.cc", required = true, trailing_var_arg = true)]

@@ -38,8 +38,10 @@ fn main() -> ExitCode {
     })
 }
 
-fn run(arguments: &cli::Run) -> anyhow::Result<ExitCode> {
-    let (file, arguments) = arguments.program.split_first().expect("one value is required");
-    let code = tools::run::program(Path::new(file), arguments)?;
+fn run(typed: &cli::Run) -> anyhow::Result<ExitCode> {
+    let (file, arguments) = typed.program.split_first().expect("one value is required");
+    let program =
+        jit::Program { path: Path::new(file), include: &typed.include, define: &typed.define };
+    let code = tools::run::program(program, arguments)?;
     Ok(ExitCode::from(code as u8))
 }

@@ -47,16 +47,17 @@ pub(crate) struct Compiled {
     pub(crate) is_old: bool,
 }
 
-/// The scripts of these paths, with what is known of them.
+/// The scripts of these paths, with these options of their author's, and what is known of them.
 pub(crate) fn scripts<'p>(
     unit: Unit,
     debug: Debug,
     paths: &'p [PathBuf],
+    options: &[String],
     files: &ScriptFiles,
     memory: &Memory<'_>,
 ) -> Vec<Script<'p>> {
     let known = |path: &'p PathBuf| {
-        let arguments = arguments_for(unit, debug, path, files);
+        let arguments = arguments_for(unit, debug, path, options, files);
         let name = memory.unit(unit, path, &arguments, files);
         Script { path, arguments, name }
     };
@@ -194,7 +195,13 @@ fn parse<'ctx>(context: &'ctx Context, bitcode: &[u8]) -> Result<Module<'ctx>, S
     Module::parse_bitcode_from_buffer(&buffer, context).map_err(|error| error.to_string())
 }
 
-fn arguments_for(unit: Unit, debug: Debug, path: &Path, files: &ScriptFiles) -> Vec<String> {
+fn arguments_for(
+    unit: Unit,
+    debug: Debug,
+    path: &Path,
+    options: &[String],
+    files: &ScriptFiles,
+) -> Vec<String> {
     let search: Vec<&str> = SEARCH.split(':').collect();
     let mut arguments = arguments::common(unit, &search, RESOURCE);
     let debug = match debug {
@@ -203,6 +210,7 @@ fn arguments_for(unit: Unit, debug: Debug, path: &Path, files: &ScriptFiles) -> 
     };
     arguments.extend(["-emit-llvm-only", debug].map(String::from));
     arguments.push(format!("-fdebug-compilation-dir={}", files.working_folder()));
+    arguments.extend_from_slice(options);
     if unit == Unit::Script {
         arguments.extend(["-include-pch", PCH_PATH, "-fno-validate-pch"].map(String::from));
     }

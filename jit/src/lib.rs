@@ -84,7 +84,32 @@ pub enum Source<'a> {
     /// One script, or a folder of scripts that are asked in the order of their names.
     Scripts(&'a Path),
     /// A C++ program with `main`.
-    Program(&'a Path),
+    Program(Program<'a>),
+}
+
+/// A program, and what its author says about how to compile it.
+#[derive(Clone, Copy, Debug)]
+pub struct Program<'a> {
+    /// Its file.
+    pub path: &'a Path,
+    /// Folders where headers are looked for, before the standard ones; they may be read like the
+    /// program's own.
+    pub include: &'a [PathBuf],
+    /// Macros, in the form `NAME` or `NAME=VALUE`.
+    pub define: &'a [String],
+}
+
+impl Program<'_> {
+    /// As Clang takes it.
+    fn options(&self) -> Vec<String> {
+        let include = self.include.iter().map(|folder| format!("-I{}", folder.display()));
+        include.chain(self.define.iter().map(|define| format!("-D{define}"))).collect()
+    }
+
+    /// Folders that it may read.
+    fn roots(&self) -> Vec<PathBuf> {
+        [parent(self.path)].into_iter().chain(self.include.iter().cloned()).collect()
+    }
 }
 
 /// Compiles; whatever goes wrong is among the diagnostics.
@@ -101,18 +126,18 @@ pub fn compile(job: &Job<'_>) -> CompileOutcome {
 struct Refused;
 
 fn run(job: &Job<'_>, outcome: &mut CompileOutcome) -> Result<(), Refused> {
-    let (paths, root, unit) = match job.what {
+    let (paths, roots, options, unit) = match job.what {
         Source::Scripts(path) => {
             let (paths, root) = list_scripts(path).map_err(|error| outcome.refuse(path, error))?;
-            (paths, root, Unit::Script)
+            (paths, vec![root], vec![], Unit::Script)
         }
-        Source::Program(path) => (vec![path.to_owned()], parent(path), Unit::Program),
+        Source::Program(it) => (vec![it.path.to_owned()], it.roots(), it.options(), Unit::Program),
     };
     let cpu = Cpu::named(job.cpu).map_err(|error| outcome.refuse(&paths[0], error))?;
     let mut steps = Steps::start();
-    let files = ScriptFiles::new(&[root]);
+    let files = ScriptFiles::new(&roots);
     let memory = Memory::new(job.cache.as_ref());
-    let generation = Generation { job, unit, paths: &paths, cpu, files, memory };
+    let generation = Generation { job, unit, paths: &paths, options, cpu, files, memory };
     let made = generation.make(&mut steps, outcome);
     let linked = made.and_then(|object| generation.link(object, outcome));
     outcome.steps.link_ms = steps.next();
@@ -129,6 +154,8 @@ struct Generation<'a> {
     job: &'a Job<'a>,
     unit: Unit,
     paths: &'a [PathBuf],
+    /// What their author says to Clang.
+    options: Vec<String>,
     cpu: Cpu,
     files: ScriptFiles,
     memory: Memory<'a>,
@@ -146,8 +173,8 @@ struct Object {
 impl Generation<'_> {
     /// Makes the object file of all scripts, from what is remembered as far as that goes.
     fn make(&self, steps: &mut Steps, outcome: &mut CompileOutcome) -> Result<Object, Refused> {
-        let Self { job, unit, paths, cpu, files, memory } = self;
-        let scripts = front_end::scripts(*unit, job.debug, paths, files, memory);
+        let Self { job, unit, paths, options, cpu, files, memory } = self;
+        let scripts = front_end::scripts(*unit, job.debug, paths, options, files, memory);
         outcome.steps.scripts = scripts.len();
         let known = front_end::object_name(&scripts, cpu, memory);
         if let Some(made) = known.and_then(|name| memory.recall(&name)) {
@@ -310,7 +337,7 @@ fn refusal(symbol: &str, place: Option<&Place>, job: &Job<'_>, files: &ScriptFil
     let name = demangled(symbol);
     let (path, message) = match job.what {
         Source::Scripts(path) => (path, format!("a script may not use `{name}` in a worker")),
-        Source::Program(path) => (path, format!("`{name}` is not defined")),
+        Source::Program(it) => (it.path, format!("`{name}` is not defined")),
     };
     let Some(place) = place else { return diagnostic(&path.display().to_string(), message) };
     let (file, line, column) = (files.as_named(&place.file, path), place.line, place.column);

@@ -12,7 +12,7 @@ use std::path::Path;
 use anyhow::{Context, bail};
 use heritage::CompileOutcome;
 use image::{Arena, Mapped, Sealed};
-use jit::{Debug, Job, Source, SymbolTable};
+use jit::{Debug, Job, Program, Source, SymbolTable};
 use nix::fcntl::OFlag;
 use nix::sys::wait::WaitStatus;
 use nix::unistd::pipe2;
@@ -23,12 +23,16 @@ use crate::child::{self, Exit};
 const EXIT_REFUSED: i32 = 2;
 
 /// Compiles and runs a program; returns its exit code. Diagnostics go to standard error.
-pub fn program(path: &Path, arguments: &[OsString]) -> anyhow::Result<i32> {
+pub fn program(program: Program<'_>, arguments: &[OsString]) -> anyhow::Result<i32> {
+    let path = program.path;
+    if let Some(folder) = program.include.iter().find(|folder| !folder.is_dir()) {
+        bail!("{}: no such folder; -I wants one with headers", folder.display());
+    }
     if !path.is_file() {
         bail!("{}: no such file; `kiln run` wants a C++ source file", path.display());
     }
     let arena = Arena::reserve().context("cannot reserve addresses for the program")?;
-    let Some(image) = compile(path, arena)? else { return Ok(EXIT_REFUSED) };
+    let Some(image) = compile(program, arena)? else { return Ok(EXIT_REFUSED) };
     child::leave_interrupts_to_child();
     let program = child::spawn(|| run(image, path, arguments))?;
     match child::wait(program)? {
@@ -42,14 +46,14 @@ pub fn program(path: &Path, arguments: &[OsString]) -> anyhow::Result<i32> {
 }
 
 /// Compiles in a child, so that a crash of the compiler is a message. `None` when refused.
-fn compile(path: &Path, arena: Arena) -> anyhow::Result<Option<Sealed>> {
+fn compile(program: Program<'_>, arena: Arena) -> anyhow::Result<Option<Sealed>> {
     let slot = arena.whole();
     let image = image::create().context("cannot make a memfd")?;
     let (report, writer) = pipe2(OFlag::O_CLOEXEC)?;
     let compiler = child::spawn(|| {
         let symbols = SymbolTable::programs(&image::runtime::program_bindings());
         let job = Job {
-            what: Source::Program(path),
+            what: Source::Program(program),
             slot,
             image: &image,
             symbols: &symbols,
