@@ -31,6 +31,8 @@ pub(crate) fn common(unit: Unit, search: &[&str], resource: &str) -> Vec<String>
         -fgnuc-version=4.2.1 -fskip-odr-check-in-gmf -fcxx-exceptions -fexceptions -femulated-tls \
         -vectorize-loops -vectorize-slp -ftemplate-depth=900 -fconstexpr-steps=4194304 -nostdsysteminc";
     let mut arguments: Vec<String> = fixed.split_whitespace().map(str::to_owned).collect();
+    // An index of modules would be looked for in the working folder.
+    arguments.push("-fno-modules-global-index".into());
     arguments.extend(["-ferror-limit".into(), ERRORS_MAX.to_string()]);
     arguments.extend(["-resource-dir".into(), resource.into()]);
     for folder in search {
