@@ -6,6 +6,8 @@
 //! Clang and LLVM exist. It forks nothing, maps nothing executable and runs no code it has made.
 
 mod arguments;
+#[allow(unsafe_code)] // LLVM's C API for intrinsics, which inkwell wraps in part.
+mod contraction;
 #[allow(unsafe_code)] // Calls into the shim, and the callbacks that it makes.
 mod ffi;
 mod files;
@@ -292,6 +294,7 @@ fn optimise(
             places.insert(name, place);
         }
     }
+    contraction::separate(context, module);
     ir::set_cpu(context, module, cpu);
     ir::optimise(module, machine)?;
     Ok(places)

@@ -41,8 +41,8 @@ pub(crate) fn first_use(symbol: LLVMValueRef, is_own: impl Fn(&str) -> bool) -> 
                 {
                     return Some(place);
                 }
-                // SAFETY: an instruction is in a block, and a block is in a function.
-                unsafe { LLVMGetBasicBlockParent(LLVMGetInstructionParent(user)) }
+                // SAFETY: it is an instruction.
+                unsafe { function_of(user) }
             } else if constant {
                 user
             } else {
@@ -56,7 +56,18 @@ pub(crate) fn first_use(symbol: LLVMValueRef, is_own: impl Fn(&str) -> bool) -> 
     None
 }
 
-fn users(value: LLVMValueRef) -> Vec<LLVMValueRef> {
+/// The function that an instruction is in.
+///
+/// # Safety
+///
+/// It is an instruction of a live module.
+pub(crate) unsafe fn function_of(instruction: LLVMValueRef) -> LLVMValueRef {
+    // SAFETY: the caller upholds it; an instruction is in a block, and a block is in a function.
+    unsafe { LLVMGetBasicBlockParent(LLVMGetInstructionParent(instruction)) }
+}
+
+/// Instructions and constants that use a value.
+pub(crate) fn users(value: LLVMValueRef) -> Vec<LLVMValueRef> {
     let mut users = Vec::new();
     // SAFETY: the value belongs to a live module, and its list of uses is not changed meanwhile.
     unsafe {
