@@ -94,7 +94,11 @@ fn parse(page: &[u8], file_bytes: u64, slot: Slot) -> Result<(Vec<Segment>, Mani
     }
     let manifest = manifest.ok_or_else(|| Invalid("it has no notes".into()))?;
     let mut end = slot.base + HEADER_BYTES;
-    for segment in &segments {
+    let is_far = |segment: &Segment| slot.far_range().contains(&segment.address);
+    if segments.iter().filter(|segment| is_far(segment)).count() > 1 {
+        return Err(Invalid("it has several far segments".into()));
+    }
+    for segment in segments.iter().filter(|segment| !is_far(segment)) {
         if segment.address < end {
             return Err(Invalid("segments overlap".into()));
         }
@@ -117,6 +121,19 @@ fn segment(program: &ProgramHeader64<LE>, file_bytes: u64, slot: Slot) -> Result
     };
     let fits =
         |start: u64, size: u64, end: u64| start.checked_add(size).is_some_and(|at| at <= end);
+    let far = slot.far_range();
+    if far.contains(&address) {
+        // Only zeroes are there.
+        let good = address == far.start
+            && in_file == 0
+            && in_memory > 0
+            && fits(address, in_memory, far.end)
+            && protection == Protection::ReadWrite;
+        if !good {
+            return Err(Invalid(format!("far segment at {address:#x} is not of zeroes in place")));
+        }
+        return Ok(Segment { address, file_bytes: 0, memory_bytes: in_memory, protection });
+    }
     let good = address.is_multiple_of(PAGE_BYTES)
         && address > slot.base
         && address.checked_sub(slot.base) == Some(offset)

@@ -302,9 +302,11 @@ fn map_segments(image: &Sealed) -> std::io::Result<()> {
             Protection::ReadWrite => ProtFlags::PROT_READ | ProtFlags::PROT_WRITE,
             Protection::ReadExecute => ProtFlags::PROT_READ | ProtFlags::PROT_EXEC,
         };
-        let offset = segment.address - image.slot.base;
         let in_file = page_end(segment.file_bytes);
-        map(segment.address, in_file, protection, Some(offset))?;
+        if in_file > 0 {
+            let offset = segment.address - image.slot.base;
+            map(segment.address, in_file, protection, Some(offset))?;
+        }
         let zeroes = page_end(segment.memory_bytes) - in_file;
         map(segment.address + in_file, zeroes, protection, None)?;
     }

@@ -97,6 +97,20 @@ impl Writer {
         self.segments.push(segment);
     }
 
+    /// So many zero bytes are at the slot's far part.
+    pub fn far_zeroes(&mut self, bytes: u64) {
+        let (address, protection) = (self.slot.far, Protection::ReadWrite);
+        self.segment(Segment { address, file_bytes: 0, memory_bytes: bytes, protection });
+        self.section(Section {
+            name: ".lbss".into(),
+            address,
+            size: bytes,
+            protection: Some(protection),
+            zero_fill: true,
+            content: vec![],
+        });
+    }
+
     /// The linker made this section.
     pub fn section(&mut self, section: Section) {
         self.sections.push(section);
@@ -124,7 +138,9 @@ impl Writer {
             finalisers: self.arrays(".fini_array"),
             entries: entries.iter().map(|&(entry, address)| (entry as u64, address)).collect(),
         };
-        let tail_offset = self.segments.last().map_or(HEADER_BYTES, |last| {
+        let near = self.slot.range();
+        let last = self.segments.iter().rfind(|segment| near.contains(&segment.address));
+        let tail_offset = last.map_or(HEADER_BYTES, |last| {
             page_end(last.address + last.memory_bytes - self.slot.base)
         });
         let (tail, section_headers_at, section_count) = self.tail(tail_offset);
@@ -157,7 +173,7 @@ impl Writer {
     fn digest(&self, tail: &[u8]) -> [u8; BUILD_ID_BYTES] {
         let mut digest = Sha256::new();
         for segment in &self.segments {
-            let from = (segment.address - self.slot.base) as usize;
+            let from = self.offset_of(segment.address) as usize;
             digest.update(segment.address.to_le_bytes());
             digest.update(&self.alias[from..from + segment.file_bytes as usize]);
         }
@@ -181,25 +197,25 @@ impl Writer {
             + count * size_of::<elf::ProgramHeader64<LE>>()) as u64;
 
         let mut head = file_header(count as u16, section_headers, section_count);
-        let page = self.program_header(elf::PT_LOAD, elf::PF_R, 0, HEADER_BYTES, HEADER_BYTES);
+        let base = self.slot.base;
+        let page = self.program_header(elf::PT_LOAD, elf::PF_R, base, HEADER_BYTES, HEADER_BYTES);
         head.extend(page);
         let notes_bytes = notes.len() as u64;
         head.extend(self.program_header(
             elf::PT_NOTE,
             elf::PF_R,
-            notes_at,
+            base + notes_at,
             notes_bytes,
             notes_bytes,
         ));
         for segment in &self.segments {
-            let offset = segment.address - self.slot.base;
             let flags = match segment.protection {
                 Protection::Read => elf::PF_R,
                 Protection::ReadWrite => elf::PF_R | elf::PF_W,
                 Protection::ReadExecute => elf::PF_R | elf::PF_X,
             };
             let (file, memory) = (segment.file_bytes, segment.memory_bytes);
-            head.extend(self.program_header(elf::PT_LOAD, flags, offset, file, memory));
+            head.extend(self.program_header(elf::PT_LOAD, flags, segment.address, file, memory));
         }
         head.extend(notes);
         if head.len() as u64 > HEADER_BYTES {
@@ -208,15 +224,21 @@ impl Writer {
         Ok(head)
     }
 
+    /// Where the file has the byte for an address. A far segment has none, and says the first page.
+    fn offset_of(&self, address: u64) -> u64 {
+        if self.slot.range().contains(&address) { address - self.slot.base } else { HEADER_BYTES }
+    }
+
     fn program_header(
         &self,
         kind: elf::ProgramType,
         flags: elf::ProgramFlags,
-        offset: u64,
+        address: u64,
         file: u64,
         memory: u64,
     ) -> Vec<u8> {
-        let address = U64::new(LE, self.slot.base + offset);
+        let offset = self.offset_of(address);
+        let address = U64::new(LE, address);
         let header = elf::ProgramHeader64::<LE> {
             p_type: U32::new(LE, kind),
             p_flags: U32::new(LE, flags),
@@ -288,7 +310,7 @@ impl Writer {
             kind: if section.zero_fill { elf::SHT_NOBITS } else { elf::SHT_PROGBITS },
             flags: elf::SHF_ALLOC | access,
             address: section.address,
-            offset: section.address - self.slot.base,
+            offset: self.offset_of(section.address),
             size: section.size,
             ..SectionHeader::default()
         }

@@ -8,6 +8,8 @@
 mod arguments;
 #[allow(unsafe_code)] // LLVM's C API for intrinsics, which inkwell wraps in part.
 mod contraction;
+#[allow(unsafe_code)] // LLVM's C API for globals, which inkwell wraps in part.
+mod far;
 #[allow(unsafe_code)] // Calls into the shim, and the callbacks that it makes.
 mod ffi;
 mod files;
@@ -39,6 +41,7 @@ use object::{Object as _, ObjectSection as _, ObjectSymbol as _};
 
 use arguments::Unit;
 use cache::Name;
+use far::Far;
 use files::ScriptFiles;
 use ir::Cpu;
 pub use memory::Cache;
@@ -111,6 +114,15 @@ impl Program<'_> {
     /// Folders that it may read.
     fn roots(&self) -> Vec<PathBuf> {
         [parent(self.path)].into_iter().chain(self.include.iter().cloned()).collect()
+    }
+}
+
+impl<'a> Source<'a> {
+    fn path(&self) -> &'a Path {
+        match self {
+            Self::Scripts(path) => path,
+            Self::Program(program) => program.path,
+        }
     }
 }
 
@@ -193,6 +205,7 @@ impl Generation<'_> {
         let machine = ir::target_machine(cpu);
         let places = optimise(&context, &module, &machine, cpu, self.entry(), job.symbols, files)
             .map_err(|error| outcome.refuse(&paths[0], error))?;
+        far::move_out(&module, &machine);
         outcome.steps.optimise_ms = steps.next();
 
         let code = ffi::generate(&module, &cpu.name, &cpu.features)
@@ -316,6 +329,13 @@ fn resolve(
         if name.is_empty() || name == "_GLOBAL_OFFSET_TABLE_" || name == found[0].0 {
             continue;
         }
+        if let Some(far) = Far::of_symbol(name) {
+            match far.address(job.slot) {
+                Ok(address) => found.push((name.to_owned(), address)),
+                Err(error) => return Err(outcome.refuse(job.what.path(), error)),
+            }
+            continue;
+        }
         match job.symbols.address(name) {
             Some(address) => found.push((name.to_owned(), address)),
             // The linker knows where a section of the object begins and ends.
@@ -362,6 +382,7 @@ fn link(
 ) -> Result<(), String> {
     let mut writer = Writer::new(job.image, job.slot).map_err(|error| error.to_string())?;
     ffi::link(object, symbols, &[entry], page_bytes(object), &mut writer)?;
+    far::describe(symbols, job.slot, &mut writer);
     let address = writer.address_of(entry).ok_or_else(|| format!("{entry} got lost"))?;
     let point = match unit {
         Unit::Script => EntryPoint::OnRequest,
