@@ -5,6 +5,7 @@
 //! What a value started, dropping it ends, by pid and within bounds.
 
 mod apache;
+mod bare;
 mod client;
 mod command;
 mod haproxy;
@@ -21,6 +22,7 @@ mod steps;
 use std::thread;
 use std::time::{Duration, Instant};
 
+pub use bare::BareMachine;
 pub use client::{Client, Response, reset};
 pub use command::{Finished, kiln, kiln_command, run};
 pub use kiln::{Builder, FORWARDING, Kiln, Refusal, Reloaded};
