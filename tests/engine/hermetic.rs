@@ -46,13 +46,12 @@ const SCRIPT: &str = "#include <kiln.h>
 #include <chrono>
 #include <map>
 #include <ranges>
-#include <regex>
 #include <sstream>
 #include <immintrin.h>
 #include \"words.h\"
 kiln::Action on_request(kiln::Request& request) {
     std::ostringstream text;
-    text << WORD << std::regex_match(std::string(request.path()), std::regex(\"/[a-z]+\"));
+    text << WORD << std::ranges::none_of(request.path(), [](char c) { return c >= 'A' && c <= 'Z'; });
     return kiln::reply(200, text.str());
 }
 ";
@@ -154,10 +153,18 @@ fn a_reload_opens_no_header_outside_the_scripts_folder() {
     let own = kiln.folder().to_string_lossy().into_owned();
     for line in read().lines().filter(|line| line.contains("open")) {
         let Some(path) = line.split('"').nth(1) else { continue };
-        assert!(is_allowed(path, &own), "{line}");
+        assert!(is_allowed(path, &own) || is_of_the_cache(line, path), "{line}");
     }
     assert!(!read().contains("execve("), "it starts another program:\n{}", read());
     kiln.get("/path").expect(200, "two 1");
+}
+
+/// The cache's files are opened from its folder, by digests.
+fn is_of_the_cache(line: &str, path: &str) -> bool {
+    let digest = path.split('.').next().unwrap_or_default();
+    !line.contains("AT_FDCWD")
+        && digest.len() == 64
+        && digest.bytes().all(|c| c.is_ascii_hexdigit())
 }
 
 /// What is said about this machine's processes and processors is no header.

@@ -43,7 +43,7 @@ kiln::Action on_request(kiln::Request& request) {
 ";
 
 /// The image that the workers of a Kiln with this script map, as a file in a folder of its own.
-fn image_of(script: &str) -> (TempDir, PathBuf) {
+pub(crate) fn image_of(script: &str) -> (TempDir, PathBuf) {
     let _cpu = some_cpu();
     let kiln = Kiln::builder().script(script).workers(1).start();
     let held = descriptors(kiln.pid());
@@ -57,7 +57,7 @@ fn image_of(script: &str) -> (TempDir, PathBuf) {
 }
 
 /// What a tool says about a file; it must have nothing to complain about.
-fn told(tool: &str, options: &[&str], image: &Path) -> String {
+pub(crate) fn told(tool: &str, options: &[&str], image: &Path) -> String {
     let finished = run(Command::new(tool).args(options).arg(image));
     assert!(finished.status.success(), "{tool}: {finished:?}");
     assert_eq!(finished.stderr, "", "{tool} {options:?}");

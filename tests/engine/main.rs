@@ -4,8 +4,10 @@
 //! says in its leading comment what a client and an upstream see.
 
 mod case;
+mod foreign;
 mod hermetic;
 mod image;
+mod processor;
 mod programs;
 mod run;
 mod scripts;

@@ -75,6 +75,32 @@ int main() { std::printf(\"%s %d\", std::getenv(\"KILN_GREETING\"), std::getenv(
 }
 
 #[test]
+fn folders_of_headers_and_macros_are_as_with_clang() {
+    let folder = tempfile::tempdir().expect("a folder");
+    write(folder.path());
+    let headers = folder.path().join("headers");
+    fs::create_dir(&headers).expect("a folder");
+    fs::write(headers.join("word.h"), "#define WORD \"word\"\n").expect("a file");
+    let program = folder.path().join("inside/options.cc");
+    let text = "#include <cstdio>\n#include <word.h>\nint main(int count, char**) \
+        { std::printf(\"%s %d %d %d\", WORD, FIRST, SECOND, count); }\n";
+    fs::write(&program, text).expect("a file");
+    let with = |options: &[&str]| {
+        let mut command = kiln_command();
+        command.current_dir(folder.path()).arg("run").args(options).arg(&program);
+        run(command.args(["-I", "-D"]))
+    };
+    for include in [["-I", "headers"], ["--include", "inside/../headers"]] {
+        let got = with(&[include[0], include[1], "-D", "FIRST", "-DSECOND=7"]);
+        assert_eq!(got.stdout, "word 1 7 3", "{got:?}");
+    }
+    let got = with(&[]);
+    assert!(got.stderr.contains("fatal error: 'word.h' file not found"), "{got:?}");
+    let got = with(&["-I", "nowhere"]);
+    assert!(got.stderr.contains("nowhere: no such folder"), "{got:?}");
+}
+
+#[test]
 fn compiling_opens_no_header_outside_the_folder_of_the_program() {
     let folder = tempfile::tempdir().expect("a folder");
     write(folder.path());

@@ -1,12 +1,12 @@
 // Does a script have hundreds of megabytes that start as zeroes, and tables of tens of megabytes?
 //
-// request: GET /?at=7
+// request: GET /?at=7 HTTP/1.1
 // status: 200
 // body: 1 1 1 1 0 1 8 1\n
-// request: GET /?at=7
+// request: GET /?at=7 HTTP/1.1
 // status: 200
 // body: 2 2 2 2 0 2 8 2\n
-// request: GET /?at=523999999
+// request: GET /?at=523999999 HTTP/1.1
 // status: 200
 // body: 1 1 1 1 0 1 0 1\n
 
