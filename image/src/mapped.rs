@@ -1,14 +1,20 @@
 //! From sealed to mapped: an image in the address space of a worker, until it is retired.
 //!
-//! Code is mapped private: with a shared mapping GDB's breakpoints would never fire. Pages that
+//! Everything is mapped private: with a shared mapping GDB's breakpoints would never fire, and before
+//! Linux 6.7 the kernel refuses a shared mapping of a file that is sealed against writing. Pages that
 //! nobody writes are shared through the page cache all the same, so a worker costs a few pages.
+//!
+//! A core file gets a private mapping of a file only if a page of it was written, and then the whole
+//! of it. So one byte of each mapping is written, with the value that it has: constants, variables and
+//! debug information are in every core, for a page each. Code can't be written, and is in the core
+//! only as a part of the file that debuggers are shown.
 
 use std::ffi::{CStr, c_char, c_int, c_void};
 use std::mem::ManuallyDrop;
 use std::num::NonZeroUsize;
 use std::ops::Range;
 
-use nix::sys::mman::{MapFlags, ProtFlags, mmap, mmap_anonymous};
+use nix::sys::mman::{MapFlags, ProtFlags, mmap, mmap_anonymous, mprotect};
 
 use crate::check::Sealed;
 use crate::format::{HEADER_BYTES, Protection, page_end};
@@ -44,7 +50,7 @@ pub struct Mapped {
 
 /// The whole file, mapped for a debugger to read: symbols and line tables are behind the segments.
 ///
-/// Nobody else touches it, so it costs addresses and no memory.
+/// Nobody else touches it, so it costs addresses and one page: the one written for core files.
 #[derive(Debug)]
 struct Debugged {
     _file: memmap2::Mmap,
@@ -55,7 +61,10 @@ struct Debugged {
 impl Debugged {
     fn register(image: &Sealed) -> std::io::Result<Self> {
         // SAFETY: the file is sealed: it can't change or shrink under the mapping.
-        let file = unsafe { memmap2::Mmap::map(&image.file) }?;
+        let mut file = unsafe { memmap2::MmapOptions::new().map_copy(&image.file) }?;
+        // SAFETY: the mapping is this function's own, and an image has a first byte.
+        unsafe { write_first_byte(file.as_mut_ptr()) };
+        let file = file.make_read_only()?;
         // SAFETY: the mapping lives until the entry is gone again.
         let entry = unsafe { ffi::kiln_debug_register(file.as_ptr().cast(), file.len() as u64) };
         Ok(Self { _file: file, entry })
@@ -275,40 +284,71 @@ impl Drop for Mapped {
     }
 }
 
+/// Writes a mapping's first byte as it is, so that core files have the mapping.
+///
+/// # Safety
+///
+/// There is a byte, which is private to this process and may be written.
+#[allow(unsafe_code)]
+unsafe fn write_first_byte(at: *mut u8) {
+    // SAFETY: the caller upholds it. Volatile, as nothing else makes a compiler write what is there.
+    unsafe { at.write_volatile(at.read_volatile()) };
+}
+
 #[allow(unsafe_code)]
 fn map_segments(image: &Sealed) -> std::io::Result<()> {
-    let private = MapFlags::MAP_PRIVATE | MapFlags::MAP_FIXED;
-    let map = |address: u64, bytes: u64, protection: ProtFlags, offset: Option<u64>| {
-        let (Some(at), Some(length)) =
-            (NonZeroUsize::new(address as usize), NonZeroUsize::new(bytes as usize))
-        else {
-            return Ok(());
-        };
-        // SAFETY: the addresses were checked to lie in the image's own slot, where nothing else is.
-        unsafe {
-            match offset {
-                Some(offset) => {
-                    mmap(Some(at), length, protection, private, &image.file, offset as i64)?
-                }
-                None => mmap_anonymous(Some(at), length, protection, private)?,
-            };
-        }
-        Ok::<(), nix::Error>(())
-    };
-    map(image.slot.base, HEADER_BYTES, ProtFlags::PROT_READ, Some(0))?;
+    map_segment(image, image.slot.base, HEADER_BYTES, Protection::Read)?;
     for segment in &image.segments {
-        let protection = match segment.protection {
-            Protection::Read => ProtFlags::PROT_READ,
-            Protection::ReadWrite => ProtFlags::PROT_READ | ProtFlags::PROT_WRITE,
-            Protection::ReadExecute => ProtFlags::PROT_READ | ProtFlags::PROT_EXEC,
-        };
         let in_file = page_end(segment.file_bytes);
-        if in_file > 0 {
-            let offset = segment.address - image.slot.base;
-            map(segment.address, in_file, protection, Some(offset))?;
-        }
+        map_segment(image, segment.address, in_file, segment.protection)?;
         let zeroes = page_end(segment.memory_bytes) - in_file;
-        map(segment.address + in_file, zeroes, protection, None)?;
+        if let Some((at, length)) = place(segment.address + in_file, zeroes) {
+            // SAFETY: the addresses were checked to lie in the image's own slot, where nothing else
+            // is.
+            unsafe { mmap_anonymous(Some(at), length, access(segment.protection), FIXED)? };
+        }
     }
     Ok(())
+}
+
+const FIXED: MapFlags = MapFlags::MAP_PRIVATE.union(MapFlags::MAP_FIXED);
+
+/// Maps what the file has of a segment.
+#[allow(unsafe_code)]
+fn map_segment(
+    image: &Sealed,
+    address: u64,
+    bytes: u64,
+    protection: Protection,
+) -> std::io::Result<()> {
+    let Some((at, length)) = place(address, bytes) else { return Ok(()) };
+    let offset = (address - image.slot.base) as i64;
+    // SAFETY: the addresses were checked to lie in the image's own slot, where nothing else is; a
+    // page that is not code belongs to nobody else while it is writable here.
+    unsafe {
+        if protection == Protection::ReadExecute {
+            mmap(Some(at), length, access(protection), FIXED, &image.file, offset)?;
+            return Ok(());
+        }
+        let writable = access(Protection::ReadWrite);
+        let mapped = mmap(Some(at), length, writable, FIXED, &image.file, offset)?;
+        write_first_byte(mapped.as_ptr().cast());
+        if protection == Protection::Read {
+            mprotect(mapped, length.get(), access(protection))?;
+        }
+    }
+    Ok(())
+}
+
+/// Where to map, if there is anything to be mapped.
+fn place(address: u64, bytes: u64) -> Option<(NonZeroUsize, NonZeroUsize)> {
+    Some((NonZeroUsize::new(address as usize)?, NonZeroUsize::new(bytes as usize)?))
+}
+
+fn access(protection: Protection) -> ProtFlags {
+    match protection {
+        Protection::Read => ProtFlags::PROT_READ,
+        Protection::ReadWrite => ProtFlags::PROT_READ | ProtFlags::PROT_WRITE,
+        Protection::ReadExecute => ProtFlags::PROT_READ | ProtFlags::PROT_EXEC,
+    }
 }
