@@ -21,6 +21,9 @@ use crate::format::{
 /// Bytes of a build-id: as many as other tools make.
 const BUILD_ID_BYTES: usize = 20;
 
+/// The note that holds it: three words, the name `GNU` with its NUL, and the build-id.
+const BUILD_ID_NOTE_BYTES: u64 = 12 + 4 + BUILD_ID_BYTES as u64;
+
 /// Alignment of notes, their names and their contents.
 const NOTE_ALIGN: u64 = 4;
 
@@ -192,10 +195,8 @@ impl Writer {
     ) -> io::Result<Vec<u8>> {
         let mut notes = note(b"GNU\0", elf::NT_GNU_BUILD_ID.0, build_id);
         notes.extend(note(NOTE_NAME, NOTE_TYPE, &manifest.encode()));
-        let count = self.segments.len() + 2;
-        let notes_at = (size_of::<elf::FileHeader64<LE>>()
-            + count * size_of::<elf::ProgramHeader64<LE>>()) as u64;
-
+        let notes_at = self.notes_at();
+        let count = self.program_headers();
         let mut head = file_header(count as u16, section_headers, section_count);
         let base = self.slot.base;
         let page = self.program_header(elf::PT_LOAD, elf::PF_R, base, HEADER_BYTES, HEADER_BYTES);
@@ -227,6 +228,17 @@ impl Writer {
     /// Where the file has the byte for an address. A far segment has none, and says the first page.
     fn offset_of(&self, address: u64) -> u64 {
         if self.slot.range().contains(&address) { address - self.slot.base } else { HEADER_BYTES }
+    }
+
+    /// How many there are: one for the first page, one for the notes, one for each segment.
+    fn program_headers(&self) -> usize {
+        2 + self.segments.len()
+    }
+
+    /// Where the notes are in the first page, that of the build-id first.
+    fn notes_at(&self) -> u64 {
+        let headers = self.program_headers() * size_of::<elf::ProgramHeader64<LE>>();
+        (size_of::<elf::FileHeader64<LE>>() + headers) as u64
     }
 
     fn program_header(
@@ -262,6 +274,7 @@ impl Writer {
             let header = self.section_header(section, &mut names, &mut tail, at);
             headers.push(header);
         }
+        headers.push(self.build_id_header(&mut names));
         let (symbols, strings, first_global) = self.symbol_table();
         let symtab = SectionHeader {
             kind: elf::SHT_SYMTAB,
@@ -312,6 +325,19 @@ impl Writer {
             address: section.address,
             offset: self.offset_of(section.address),
             size: section.size,
+            ..SectionHeader::default()
+        }
+    }
+
+    /// perf looks for the build-id by the name of its section, and not by program headers.
+    fn build_id_header(&self, names: &mut Vec<u8>) -> SectionHeader {
+        SectionHeader {
+            name: intern(names, ".note.gnu.build-id"),
+            kind: elf::SHT_NOTE,
+            flags: elf::SHF_ALLOC,
+            address: self.slot.base + self.notes_at(),
+            offset: self.notes_at(),
+            size: BUILD_ID_NOTE_BYTES,
             ..SectionHeader::default()
         }
     }
@@ -423,7 +449,7 @@ fn note(name: &[u8], kind: u32, content: &[u8]) -> Vec<u8> {
         [name_bytes, content_bytes, kind].iter().flat_map(|word| word.to_le_bytes()).collect();
     note.extend(name);
     note.extend(content);
-    note.resize(note.len().next_multiple_of(4), 0);
+    note.resize(note.len().next_multiple_of(NOTE_ALIGN as usize), 0);
     note
 }
 
