@@ -276,6 +276,10 @@ extern __thread void (*__once_call)();
 
 extern "C" {
 
+// Of abi.h. Only named here: a debugger knows them from the script.
+struct kiln_action;
+struct kiln_request;
+
 // Weak, since LLVM has the same two where it is linked.
 __attribute__((weak)) DebuggedFiles __jit_debug_descriptor = {1, 0, nullptr, nullptr};
 __attribute__((weak, noinline)) void __jit_debug_register_code() { asm volatile("" ::: "memory"); }
@@ -379,8 +383,12 @@ char *kiln_run_functions(void (*const *table)(int, char **, char **), size_t cou
 }
 
 // Calls a hook: kiln_action hook(kiln_request *), the action in memory.
-char *kiln_call_hook(void *(*hook)(void *, void *), void *action, void *request) {
-  return guarded([&] { hook(action, request); });
+char *kiln_call_hook(void *(*hook)(void *, void *), kiln_action *action, kiln_request *request) {
+  char *thrown = guarded([&] { hook(action, request); });
+  // They are kept until here for debuggers, which find the request of a script whose optimised code
+  // has let go of it by what this frame called with what.
+  asm volatile("" : : "r"(hook), "r"(action), "r"(request));
+  return thrown;
 }
 
 // Runs a table of a program's initialisers; an exception that leaves one ends the process.

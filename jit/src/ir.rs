@@ -14,7 +14,7 @@ use inkwell::passes::PassBuilderOptions;
 use inkwell::targets::{
     CodeModel, InitializationConfig, RelocMode, Target, TargetMachine, TargetTriple,
 };
-use inkwell::values::FunctionValue;
+use inkwell::values::{FunctionValue, PointerValue};
 use inkwell::{AddressSpace, IntPredicate, OptimizationLevel};
 
 use crate::ffi;
@@ -135,8 +135,24 @@ pub(crate) fn build_chain<'ctx>(context: &'ctx Context, module: &Module<'ctx>, h
     }
     builder.build_unconditional_branch(done).expect(built);
     builder.position_at_end(done);
+    keep(context, &builder, request.into_pointer_value());
     builder.build_return(None).expect(built);
 }
+
+/// Keeps the request until here, for debuggers: what is inlined into the chain knows it by where it
+/// is, and not by what the chain was called with. Every hook but the last one needs it kept anyway.
+fn keep<'ctx>(context: &'ctx Context, builder: &Builder<'ctx>, request: PointerValue<'ctx>) {
+    let pointer = context.ptr_type(AddressSpace::default());
+    let signature = context.void_type().fn_type(&[pointer.into()], false);
+    let nothing = String::new();
+    let used = context.create_inline_asm(signature, nothing, "r".into(), true, false, None, false);
+    let call = builder.build_indirect_call(signature, used, &[request.into()], "");
+    call.expect("the builder is positioned");
+}
+
+/// `DINode::FlagAllCallsDescribed`, which LLVM's C API leaves out: a debugger finds the request of a
+/// hook, whose optimised code has let go of it, by what the chain passed on.
+const ALL_CALLS_DESCRIBED: DIFlags = 1 << 29;
 
 /// Gives the chain debug information of its own: what is inlined into a function that has none loses
 /// its lines.
@@ -166,7 +182,7 @@ fn describe_chain<'ctx>(
     let file = unit.get_file();
     let signature = debug.create_subroutine_type(file, None, &[], DIFlags::ZERO);
     let scope = unit.as_debug_info_scope();
-    let flags = DIFlags::ZERO;
+    let flags = ALL_CALLS_DESCRIBED;
     let function =
         debug.create_function(scope, CHAIN, None, file, 0, signature, true, true, 0, flags, true);
     chain.set_subprogram(function);
