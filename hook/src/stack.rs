@@ -1,7 +1,11 @@
 //! The hook stack: scripts run on a stack of their own, with a guard page below it.
 //!
 //! A script that recurses without end hits the guard and not the worker's own frames. The switch is
-//! a dozen instructions; unwinders and debuggers walk across it, since the frame pointer leads back.
+//! some twenty instructions. Unwinders and debuggers walk across it by its unwind table.
+//!
+//! Profilers follow frame pointers, which scripts have and the rest of the worker has not: there the
+//! register holds anything, and perf drops a chain of callers that ends in nonsense. So the chain ends
+//! with whoever called a hook.
 
 use std::ffi::c_void;
 use std::io;
@@ -24,17 +28,29 @@ std::arch::global_asm!(
     ".type kiln_on_stack,@function",
     "kiln_on_stack:", // (stack top, function, argument)
     ".cfi_startproc",
+    "mov rax, [rsp]",
     "push rbp",
     ".cfi_def_cfa_offset 16",
     ".cfi_offset rbp, -16",
-    "mov rbp, rsp",
-    ".cfi_def_cfa_register rbp",
-    "mov rsp, rdi",
+    "push rbx",
+    ".cfi_def_cfa_offset 24",
+    ".cfi_offset rbx, -24",
+    "mov rbx, rsp",
+    ".cfi_def_cfa_register rbx",
+    // The last frame for those who follow frame pointers: it returns to the caller, and has no next.
+    "mov [rdi - 8], rax",
+    "mov qword ptr [rdi - 16], 0",
+    "lea rbp, [rdi - 16]",
+    "mov rsp, rbp",
     "mov rdi, rdx",
     "call rsi",
-    "mov rsp, rbp",
+    "mov rsp, rbx",
+    "pop rbx",
+    ".cfi_def_cfa rsp, 16",
+    ".cfi_restore rbx",
     "pop rbp",
-    ".cfi_def_cfa rsp, 8",
+    ".cfi_def_cfa_offset 8",
+    ".cfi_restore rbp",
     "ret",
     ".cfi_endproc",
     ".size kiln_on_stack, . - kiln_on_stack",
