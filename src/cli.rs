@@ -35,6 +35,8 @@ pub(crate) enum Command {
     /// Check a configuration file, or say what there is to set.
     #[command(subcommand)]
     Config(ConfigCommand),
+    /// Record with perf what the workers do, so that perf report knows the scripts.
+    Profile(Profile),
     /// Compile and run a C++20 program on Kiln's engine.
     Run(Run),
     /// Serve the example scripts with small origins of its own, and print what to try.
@@ -87,6 +89,25 @@ pub(crate) struct Ask {
     /// Print JSON.
     #[arg(long)]
     pub(crate) json: bool,
+}
+
+#[derive(Args)]
+pub(crate) struct Profile {
+    #[command(flatten)]
+    pub(crate) control: Control,
+    /// For how long; ctrl-C ends it sooner.
+    #[arg(short, long, value_name = "N", default_value_t = 10,
+          value_parser = clap::value_parser!(u32).range(1..=86_400))]
+    pub(crate) seconds: u32,
+    /// Index of a worker to record, as `kiln status` shows it; may be repeated [default: all].
+    #[arg(short, long, value_name = "INDEX")]
+    pub(crate) worker: Vec<usize>,
+    /// File to write.
+    #[arg(short, long, value_name = "FILE", default_value = "perf.data")]
+    pub(crate) output: PathBuf,
+    /// Options for perf record, for instance --event=cache-misses.
+    #[arg(last = true, value_name = "OPTIONS")]
+    pub(crate) options: Vec<OsString>,
 }
 
 #[derive(Subcommand)]

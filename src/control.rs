@@ -1,4 +1,4 @@
-//! `kiln reload` and `kiln status`: commands to a running master.
+//! `kiln reload`, `kiln status` and `kiln profile`: commands to a running master.
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use anstream::println;
 use anstyle::{AnsiColor, Style};
-use anyhow::bail;
+use anyhow::{Context, bail};
 use heritage::CompileSteps;
 use master::control::{
     ControlReply, ControlRequest, GenerationState, NameStatus, OutStatus, Status, UpstreamsStatus,
@@ -102,6 +102,29 @@ pub(crate) fn status(arguments: &cli::Ask) -> anyhow::Result<ExitCode> {
         _ => bail!("the master answered another command"),
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// Records the workers that serve, all or those that are named.
+pub(crate) fn profile(arguments: &cli::Profile) -> anyhow::Result<ExitCode> {
+    let reply = call(&path(&arguments.control), &ControlRequest::Status, STATUS_TIMEOUT)?;
+    let ControlReply::Status(status) = reply else { bail!("the master answered another command") };
+    let (indices, mut workers) = (&arguments.worker, Vec::new());
+    for index in indices {
+        let found = status.workers.iter().find(|worker| worker.index == *index);
+        let pid = found.and_then(|worker| worker.pid);
+        workers.push(pid.with_context(|| format!("there is no worker {index}"))?);
+    }
+    if indices.is_empty() {
+        workers.extend(status.workers.iter().filter_map(|worker| worker.pid));
+    }
+    let code = tools::profile::profile(&tools::profile::Profile {
+        master: status.master.pid,
+        workers,
+        seconds: arguments.seconds,
+        output: arguments.output.clone(),
+        options: arguments.options.clone(),
+    })?;
+    Ok(ExitCode::from(code as u8))
 }
 
 fn print_status(status: &Status) {

@@ -28,6 +28,7 @@ fn main() -> ExitCode {
         Command::Reload(arguments) => control::reload(&arguments),
         Command::Status(arguments) => control::status(&arguments),
         Command::Config(command) => config::command::run(&command),
+        Command::Profile(arguments) => control::profile(&arguments),
         Command::Run(arguments) => run(&arguments),
         Command::Demo(arguments) => demo::demo(&arguments),
         Command::Origin(arguments) => demo::origin(&arguments),

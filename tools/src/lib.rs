@@ -1,7 +1,9 @@
-//! What a script author uses beside the load balancer: running programs on its engine, and a small
-//! origin to try scripts against.
+//! What a script author uses beside the load balancer: running programs on its engine, profiling
+//! scripts, and a small origin to try them against.
 
 #[allow(unsafe_code)] // fork, and what its children do first.
 mod child;
 pub mod origin;
+mod perf_data;
+pub mod profile;
 pub mod run;
