@@ -2,8 +2,8 @@
 
 BUILD_PACKAGES = g++ llvm-19-dev libclang-19-dev libclang-common-19-dev libpolly-19-dev libzstd-dev \
 	zlib1g-dev libxml2-dev libffi-dev libz3-dev
-TEST_PACKAGES = clang-19 nginx-light apache2-bin haproxy nodejs wrk gdb curl binutils strace \
-	iproute2 nftables apache2-utils nghttp2-client chromium
+TEST_PACKAGES = clang-19 nginx-light apache2-bin haproxy nodejs wrk gdb linux-perf curl binutils \
+	strace iproute2 nftables apache2-utils nghttp2-client chromium
 # Programs that nobody here wrote; a few of the smallest package's are among the tests.
 SAMPLE_PACKAGES = cppreference-doc-en-html
 SUITE_PACKAGES = $(SAMPLE_PACKAGES) gcc-12-source libboost1.74-doc libboost1.74-dev nlohmann-json3-dev

@@ -4,10 +4,12 @@
 //! says in its leading comment what a client and an upstream see.
 
 mod case;
+mod debuggers;
 mod foreign;
 mod hermetic;
 mod image;
 mod processor;
+mod profilers;
 mod programs;
 mod run;
 mod scripts;

@@ -27,7 +27,7 @@ impl Finished {
 }
 
 /// The binary under test: `$KILN_BIN`, or what `cargo build --release` made.
-pub(crate) fn binary() -> PathBuf {
+pub fn binary() -> PathBuf {
     let built = concat!(env!("CARGO_MANIFEST_DIR"), "/../target/release/kiln");
     let binary = std::env::var_os("KILN_BIN").map_or_else(|| PathBuf::from(built), PathBuf::from);
     assert!(

@@ -8,6 +8,7 @@ mod apache;
 mod bare;
 mod client;
 mod command;
+mod gdb;
 mod haproxy;
 mod kiln;
 mod load;
@@ -24,7 +25,8 @@ use std::time::{Duration, Instant};
 
 pub use bare::BareMachine;
 pub use client::{Client, Response, reset};
-pub use command::{Finished, kiln, kiln_command, run};
+pub use command::{Finished, binary, kiln, kiln_command, run};
+pub use gdb::Gdb;
 pub use kiln::{Builder, FORWARDING, Kiln, Refusal, Reloaded};
 pub use load::{Checked, Checker, Lost, Wrk, WrkReport};
 pub use network::Network;
