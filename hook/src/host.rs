@@ -4,7 +4,7 @@
 //! Every effect goes through one table, to which `kiln_current` leads. The functions in it know which
 //! request is running from the context that they find there.
 
-use std::ffi::{c_char, c_int, c_void};
+use std::ffi::{c_char, c_void};
 use std::sync::atomic::{AtomicPtr, Ordering};
 
 use nix::time::{ClockId, clock_gettime};
@@ -203,25 +203,19 @@ extern "C" fn abort() -> ! {
     std::process::abort()
 }
 
+/// A script has broken its heap, and nothing that it does further can be relied on.
+pub(crate) fn heap_fault(sentence: &str) -> ! {
+    tracing::error!(target: "script", "{sentence}");
+    abort()
+}
+
 extern "C" fn pure_virtual() -> ! {
     tracing::error!(target: "script", "a pure virtual function was called");
     abort()
 }
 
-macro_rules! libstdcxx {
-    ($($name:ident)*) => {{
-        unsafe extern "C" { $(fn $name();)* }
-        [$((stringify!($name), $name as *const () as u64)),*]
-    }};
-}
-
 /// Kiln's own version of symbols that scripts link against, beside those of the image's runtime.
 pub fn script_bindings() -> Vec<(&'static str, u64)> {
-    unsafe extern "C" {
-        fn calloc(count: usize, size: usize) -> *mut c_void;
-        fn posix_memalign(place: *mut *mut c_void, align: usize, size: usize) -> c_int;
-        fn aligned_alloc(align: usize, size: usize) -> *mut c_void;
-    }
     let mut bindings = image::runtime::script_bindings();
     bindings.extend([
         ("kiln_current", CURRENT.as_ptr() as u64),
@@ -232,22 +226,6 @@ pub fn script_bindings() -> Vec<(&'static str, u64)> {
         ("__stack_chk_fail", abort as *const () as u64),
         ("_ZNSt6chrono3_V212steady_clock3nowEv", steady_clock_now as *const () as u64),
         ("_ZNSt6chrono3_V212system_clock3nowEv", system_clock_now as *const () as u64),
-        ("malloc", libc::malloc as *const () as u64),
-        ("calloc", calloc as *const () as u64),
-        ("realloc", libc::realloc as *const () as u64),
-        ("free", libc::free as *const () as u64),
-        ("aligned_alloc", aligned_alloc as *const () as u64),
-        ("posix_memalign", posix_memalign as *const () as u64),
     ]);
-    // Every form of operator new and delete.
-    bindings.extend(libstdcxx! {
-        _Znwm _Znam _ZnwmRKSt9nothrow_t _ZnamRKSt9nothrow_t _ZnwmSt11align_val_t
-        _ZnamSt11align_val_t _ZnwmSt11align_val_tRKSt9nothrow_t
-        _ZnamSt11align_val_tRKSt9nothrow_t
-        _ZdlPv _ZdaPv _ZdlPvm _ZdaPvm _ZdlPvRKSt9nothrow_t _ZdaPvRKSt9nothrow_t
-        _ZdlPvSt11align_val_t _ZdaPvSt11align_val_t _ZdlPvmSt11align_val_t
-        _ZdaPvmSt11align_val_t _ZdlPvSt11align_val_tRKSt9nothrow_t
-        _ZdaPvSt11align_val_tRKSt9nothrow_t
-    });
     bindings
 }

@@ -25,7 +25,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::os::fd::OwnedFd;
 use std::time::Instant;
 
-use image::{EntryPoint, MapError, Mapped, NO_ARGUMENTS, Sealed};
+use image::{EntryPoint, Hook, MapError, Mapped, Sealed};
 
 use abi::Str;
 use host::Call;
@@ -135,10 +135,20 @@ pub enum LoadError {
 /// A mapped image, and who uses it.
 struct Generation {
     number: u64,
-    on_request: u64,
+    on_request: Hook,
     users: u32,
-    // Dropping it retires the image.
-    _image: Mapped,
+    image: Mapped,
+}
+
+/// What one generation holds in this worker, and who holds it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Holding {
+    /// Its number.
+    pub generation: u64,
+    /// Requests that it decided and that are not over.
+    pub requests: u32,
+    /// Bytes that its scripts have allocated and not given back.
+    pub memory_bytes: u64,
 }
 
 /// The script side of one worker: mapped generations, the hook stack and the request arena.
@@ -158,6 +168,7 @@ impl Scripts {
     /// Makes the hook stack. `arena` is what the master reserved before it forked.
     pub fn new(arena: Arena) -> std::io::Result<Self> {
         let nobody = IpAddr::from([0, 0, 0, 0]);
+        image::runtime::on_heap_fault(host::heap_fault);
         Ok(Self {
             arena,
             stack: HookStack::new()?,
@@ -172,8 +183,14 @@ impl Scripts {
 
     /// Maps a sealed image, runs its initialisers and makes it the active generation; one that is
     /// still mapped is made active again. The one before it retires when the last request that holds
-    /// it is done.
-    pub fn load(&mut self, generation: u64, slot: u8, file: OwnedFd) -> Result<Loaded, LoadError> {
+    /// it is done. What its scripts allocate has to fit `memory_bytes_max`.
+    pub fn load(
+        &mut self,
+        generation: u64,
+        slot: u8,
+        file: OwnedFd,
+        memory_bytes_max: u64,
+    ) -> Result<Loaded, LoadError> {
         let started = Instant::now();
         if let Some(at) = self.generations.iter().position(|found| found.number == generation) {
             let found = self.generations.remove(at);
@@ -181,9 +198,10 @@ impl Scripts {
             self.retire_unused();
             return Ok(Loaded { map_us: started.elapsed().as_micros() as u64 });
         }
-        let image = Mapped::new(Sealed::open(file, self.arena.slot(slot))?, NO_ARGUMENTS)?;
-        let on_request = image.entry(EntryPoint::OnRequest).ok_or(LoadError::NoHook)?;
-        let new = Generation { number: generation, on_request, users: 0, _image: image };
+        let image = Sealed::open(file, self.arena.slot(slot))?;
+        let image = Mapped::new(image, memory_bytes_max)?;
+        let on_request = image.hook(EntryPoint::OnRequest).ok_or(LoadError::NoHook)?;
+        let new = Generation { number: generation, on_request, users: 0, image };
         self.generations.push(new);
         self.retire_unused();
         Ok(Loaded { map_us: started.elapsed().as_micros() as u64 })
@@ -245,8 +263,29 @@ impl Scripts {
     }
 
     fn drop_generations(&mut self, gone: impl Fn(&Generation) -> bool) {
-        self.retired.extend(self.generations.iter().filter(|found| gone(found)).map(|g| g.number));
-        self.generations.retain(|found| !gone(found));
+        for Generation { number, image, .. } in self.generations.extract_if(.., |it| gone(it)) {
+            image.retire(|thrown| {
+                tracing::error!(
+                    generation = number,
+                    "at the end of the generation, a destructor or a function of atexit threw {thrown}"
+                );
+            });
+            self.retired.push(number);
+        }
+    }
+
+    /// The generations that are mapped, the active one last.
+    pub fn holdings(&self) -> impl Iterator<Item = Holding> {
+        self.generations.iter().map(|found| Holding {
+            generation: found.number,
+            requests: found.users,
+            memory_bytes: found.image.heap_bytes_in_use(),
+        })
+    }
+
+    /// Gives back memory that scripts no longer use; to be called now and then.
+    pub fn settle(&mut self) {
+        self.generations.iter_mut().for_each(|found| found.image.settle());
     }
 
     /// What a hook's answer means, or what is wrong with it.
@@ -284,7 +323,7 @@ impl Scripts {
 
 /// What goes to the other stack and back.
 struct Frame {
-    hook: u64,
+    hook: Hook,
     request: abi::Request,
     action: abi::Action,
     thrown: Result<(), String>,
@@ -293,15 +332,15 @@ struct Frame {
 #[allow(unsafe_code)]
 fn enter(stack: &HookStack, frame: &mut Frame) {
     extern "C" fn on_hook_stack(frame: *mut c_void) {
-        // SAFETY: `frame` is the one below; its hook is an entry point that the image was checked
-        // to have, and the structures are those of `abi.h`.
+        // SAFETY: `frame` is the one below; its hook is of a generation that the request holds, and
+        // the structures are those of `abi.h`.
         unsafe {
             let frame = &mut *frame.cast::<Frame>();
             let (action, request) = (&raw mut frame.action, &raw mut frame.request);
-            frame.thrown = Mapped::call_hook(frame.hook, action.cast(), request.cast());
+            frame.thrown = frame.hook.call(action.cast(), request.cast());
         }
     }
-    // SAFETY: hooks don't nest, and exceptions end in `call_hook`.
+    // SAFETY: hooks don't nest, and exceptions end in `Hook::call`.
     unsafe { stack.call(on_hook_stack, (&raw mut *frame).cast()) }
 }
 

@@ -9,6 +9,8 @@
 mod arena;
 mod check;
 mod format;
+#[allow(unsafe_code)] // Blocks of raw memory, for C++.
+mod heap;
 mod mapped;
 pub mod runtime;
 mod writer;
@@ -16,7 +18,7 @@ mod writer;
 pub use arena::{Arena, Slot};
 pub use check::{Sealed, create, seal};
 pub use format::{ABI_VERSION, EntryPoint, Protection, Segment};
-pub use mapped::{Arguments, MapError, Mapped, NO_ARGUMENTS};
+pub use mapped::{Arguments, Hook, MapError, Mapped};
 pub use writer::{Section, Symbol, Writer};
 
 /// Why an image is not acceptable.

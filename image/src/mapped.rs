@@ -18,13 +18,18 @@ use nix::sys::mman::{MapFlags, ProtFlags, mmap, mmap_anonymous, mprotect};
 
 use crate::check::Sealed;
 use crate::format::{HEADER_BYTES, Protection, page_end};
+use crate::heap::OwnHeap;
 use crate::{EntryPoint, Slot};
 
 /// What `main` and initialisers get: count and vector of arguments, and the environment.
 pub type Arguments = (c_int, *const *const c_char, *const *const c_char);
 
 /// No arguments at all, for scripts.
-pub const NO_ARGUMENTS: Arguments = (0, std::ptr::null(), std::ptr::null());
+const NO_ARGUMENTS: Arguments = (0, std::ptr::null(), std::ptr::null());
+
+/// Destructors that one image runs when it is retired: one that registers another each time would
+/// never come to an end.
+const DESTRUCTORS_RUN_MAX: usize = 1 << 20;
 
 /// Why an image could not be put to use.
 #[derive(Debug, thiserror::Error)]
@@ -32,6 +37,9 @@ pub enum MapError {
     /// The kernel did not map it.
     #[error("cannot map the image: {0}")]
     Map(#[from] std::io::Error),
+    /// There are no addresses for the scripts' heap.
+    #[error("cannot reserve the scripts' memory: {0}")]
+    Heap(std::io::Error),
     /// A static initialiser threw.
     #[error("a static initialiser threw {0}")]
     Initialiser(String),
@@ -44,8 +52,17 @@ pub enum MapError {
 #[derive(Debug)]
 pub struct Mapped {
     image: Sealed,
+    /// What its code allocates from; none for a program, which has the C library's.
+    heap: Option<OwnHeap>,
     // Dropping it tells debuggers that the image is gone.
     _debugged: Debugged,
+}
+
+/// A function of a mapped image that the host calls. Good for as long as the image is mapped.
+#[derive(Clone, Copy, Debug)]
+pub struct Hook {
+    address: u64,
+    heap: *mut c_void,
 }
 
 /// The whole file, mapped for a debugger to read: symbols and line tables are behind the segments.
@@ -85,6 +102,7 @@ mod ffi {
 
     unsafe extern "C" {
         pub(super) fn kiln_run_functions(
+            heap: *mut c_void,
             table: *const *const c_void,
             count: usize,
             argc: c_int,
@@ -101,6 +119,7 @@ mod ffi {
         pub(super) fn kiln_finalise_at_exit(table: *const *const c_void, count: usize);
         pub(super) fn kiln_finish_at_exit();
         pub(super) fn kiln_call_hook(
+            heap: *mut c_void,
             hook: *const c_void,
             action: *mut c_void,
             request: *mut c_void,
@@ -113,7 +132,8 @@ mod ffi {
         ) -> c_int;
         pub(super) fn kiln_debug_register(file: *const c_void, size: u64) -> *mut c_void;
         pub(super) fn kiln_debug_unregister(entry: *mut c_void);
-        pub(super) fn kiln_run_destructors(start: usize, end: usize);
+        pub(super) fn kiln_run_destructor(heap: *mut c_void, thrown: *mut *mut c_char) -> bool;
+        pub(super) fn kiln_forget_heap(heap: *mut c_void);
         pub(super) fn kiln_forget_image(start: usize, end: usize);
         pub(super) fn __register_frame(eh_frame: *const c_void);
         pub(super) fn __deregister_frame(eh_frame: *const c_void);
@@ -126,13 +146,14 @@ mod ffi {
 
 #[allow(unsafe_code)]
 impl Mapped {
-    /// Maps the image at its slot, makes its exceptions known and runs its initialisers with what
-    /// `main` would get.
-    pub fn new(image: Sealed, arguments: Arguments) -> Result<Self, MapError> {
-        let mapped = Self::prepare(image)?;
+    /// Maps the image of scripts at its slot, makes its exceptions known and runs its initialisers.
+    /// All that its code allocates has to fit `heap_bytes_max`.
+    pub fn new(image: Sealed, heap_bytes_max: u64) -> Result<Self, MapError> {
+        let heap = OwnHeap::new(heap_bytes_max).map_err(MapError::Heap)?;
+        let mapped = Self::prepare(image, Some(heap))?;
         let initialisers = mapped.image.manifest.initialisers.clone();
         for table in initialisers {
-            mapped.run_table(table, arguments)?;
+            mapped.run_table(table)?;
         }
         Ok(mapped)
     }
@@ -140,7 +161,7 @@ impl Mapped {
     /// The same for a program: an exception that leaves an initialiser ends the process, and `exit`
     /// runs its finalisers, and then nothing that this process registered before.
     pub fn program(image: Sealed, arguments: Arguments) -> Result<ManuallyDrop<Self>, MapError> {
-        let mapped = ManuallyDrop::new(Self::prepare(image)?);
+        let mapped = ManuallyDrop::new(Self::prepare(image, None)?);
         let manifest = &mapped.image.manifest;
         let (argc, argv, environment) = arguments;
         // SAFETY: the tables were checked to be aligned and mapped, and stay so until the process
@@ -158,10 +179,10 @@ impl Mapped {
         Ok(mapped)
     }
 
-    fn prepare(image: Sealed) -> Result<Self, MapError> {
+    fn prepare(image: Sealed, heap: Option<OwnHeap>) -> Result<Self, MapError> {
         map_segments(&image)?;
         let debugged = Debugged::register(&image)?;
-        let mapped = Self { image, _debugged: debugged };
+        let mapped = Self { image, heap, _debugged: debugged };
         mapped.register_frames();
         Ok(mapped)
     }
@@ -169,6 +190,33 @@ impl Mapped {
     /// Address of an entry point, if the image has it.
     pub fn entry(&self, entry: EntryPoint) -> Option<u64> {
         self.image.entry(entry)
+    }
+
+    /// The function at an entry point, if the image has it.
+    pub fn hook(&self, entry: EntryPoint) -> Option<Hook> {
+        Some(Hook { address: self.entry(entry)?, heap: self.heap() })
+    }
+
+    /// Bytes that its code has allocated and not given back.
+    pub fn heap_bytes_in_use(&self) -> u64 {
+        self.heap.as_ref().map_or(0, OwnHeap::bytes_in_use)
+    }
+
+    /// Gives back memory that its code no longer uses; to be called now and then between two calls.
+    pub fn settle(&mut self) {
+        if let Some(heap) = &mut self.heap {
+            heap.settle();
+        }
+    }
+
+    /// Runs its destructors and finalisers and unmaps it, with all that it has allocated. What came
+    /// out of one of them is told, and does not keep the others from running.
+    pub fn retire(mut self, mut thrown: impl FnMut(&str)) {
+        self.finalise(&mut thrown);
+    }
+
+    fn heap(&self) -> *mut c_void {
+        self.heap.as_ref().map_or(std::ptr::null_mut(), OwnHeap::as_ptr)
     }
 
     /// Addresses that it occupies.
@@ -195,29 +243,43 @@ impl Mapped {
         self.image.manifest.eh_frame.start as *const c_void
     }
 
-    fn run_table(&self, table: Range<u64>, arguments: Arguments) -> Result<(), MapError> {
+    fn run_table(&self, table: Range<u64>) -> Result<(), MapError> {
         let (first, count) = (functions(&table), function_count(&table));
-        let (argc, argv, environment) = arguments;
+        let (argc, argv, environment) = NO_ARGUMENTS;
+        let heap = self.heap();
         // SAFETY: the table was checked to be aligned and mapped; its words are functions that the
         // linker put there, or null. Exceptions end in the callee.
         let thrown =
-            unsafe { thrown(ffi::kiln_run_functions(first, count, argc, argv, environment)) };
+            unsafe { thrown(ffi::kiln_run_functions(heap, first, count, argc, argv, environment)) };
         thrown.map_err(MapError::Initialiser)
     }
 
-    /// Calls the hook of a script: `action` is a `kiln_action` for its answer, `request` is a
-    /// `kiln_request`. The error describes the exception that came out of it.
-    ///
-    /// # Safety
-    ///
-    /// Both point to structures of this ABI version, and the image has this entry point.
-    pub unsafe fn call_hook(
-        hook: u64,
-        action: *mut c_void,
-        request: *mut c_void,
-    ) -> Result<(), String> {
-        // SAFETY: the caller upholds it; exceptions end in the callee.
-        unsafe { thrown(ffi::kiln_call_hook(hook as *const c_void, action, request)) }
+    /// Runs, newest first, what the image has registered for its end, and then its finalisers, last
+    /// first, within a table as well. A second time there is nothing left to run.
+    fn finalise(&mut self, told: &mut dyn FnMut(&str)) {
+        let heap = self.heap();
+        if heap.is_null() {
+            return;
+        }
+        for _ in 0..DESTRUCTORS_RUN_MAX {
+            let mut description = std::ptr::null_mut();
+            // SAFETY: the image is still mapped, and what it registered is its own code.
+            if !unsafe { ffi::kiln_run_destructor(heap, &raw mut description) } {
+                break;
+            }
+            // SAFETY: the callee has set it.
+            if let Err(thrown) = unsafe { thrown(description) } {
+                told(&thrown);
+            }
+        }
+        let finalisers = std::mem::take(&mut self.image.manifest.finalisers);
+        let entries = finalisers.iter().flat_map(|table| table.clone().step_by(size_of::<u64>()));
+        for entry in entries.collect::<Vec<_>>().into_iter().rev() {
+            let one = entry..entry + size_of::<u64>() as u64;
+            if let Err(MapError::Initialiser(thrown)) = self.run_table(one) {
+                told(&thrown);
+            }
+        }
     }
 
     /// Calls a program's `main` with these arguments and returns its exit code.
@@ -226,6 +288,21 @@ impl Mapped {
         let (argc, argv, environment) = arguments;
         // SAFETY: the image was compiled as a program, and its entry was checked to be code.
         Some(unsafe { ffi::kiln_call_main(main, argc, argv, environment) })
+    }
+}
+
+#[allow(unsafe_code)]
+impl Hook {
+    /// Calls it: `action` is a `kiln_action` for its answer, `request` is a `kiln_request`. The error
+    /// describes the exception that came out of it.
+    ///
+    /// # Safety
+    ///
+    /// The image is still mapped, and both point to structures of its ABI version.
+    pub unsafe fn call(self, action: *mut c_void, request: *mut c_void) -> Result<(), String> {
+        let function = self.address as *const c_void;
+        // SAFETY: the caller upholds it; exceptions end in the callee.
+        unsafe { thrown(ffi::kiln_call_hook(self.heap, function, action, request)) }
     }
 }
 
@@ -258,27 +335,19 @@ unsafe fn thrown(description: *mut c_char) -> Result<(), String> {
 #[allow(unsafe_code)]
 impl Drop for Mapped {
     fn drop(&mut self) {
+        self.finalise(&mut |thrown| eprintln!("kiln: an image that goes away threw {thrown}"));
         let slot = self.image.slot;
         let (start, end) = (slot.base as usize, (slot.base + slot.size) as usize);
-        // SAFETY: the image is still mapped, and what it registered is its own code.
-        unsafe { ffi::kiln_run_destructors(start, end) };
-        let finalisers = std::mem::take(&mut self.image.manifest.finalisers);
-        // Last first, within a table as well.
-        let entries = finalisers.iter().flat_map(|table| table.clone().step_by(size_of::<u64>()));
-        for entry in entries.collect::<Vec<_>>().into_iter().rev() {
-            let one = entry..entry + size_of::<u64>() as u64;
-            if let Err(error) = self.run_table(one, NO_ARGUMENTS) {
-                // Nothing more can be done for it: it goes away either way.
-                eprintln!("kiln: while an image was retired: {error}");
-            }
-        }
         // SAFETY: the tables were registered when the image was mapped, and nothing of the image
-        // runs any more; what the runtime knew of it goes before its pages do.
+        // runs any more; what the runtime knew of it goes before its pages and its heap do.
         unsafe {
             if !self.image.manifest.eh_frame.is_empty() {
                 ffi::__deregister_frame(self.eh_frame());
             }
             ffi::kiln_forget_image(start, end);
+            if let Some(heap) = &self.heap {
+                ffi::kiln_forget_heap(heap.as_ptr());
+            }
         }
         slot.clear().expect("a slot can be made inaccessible: it is ours");
     }

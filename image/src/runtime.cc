@@ -1,5 +1,5 @@
-// What an image needs of a C++ runtime beside libstdc++: guarded entry, static and thread-local objects
-// whose life is their image's and not the process's, and operators that a program may replace.
+// What an image needs of a C++ runtime beside libstdc++ and memory: guarded entry, and static and
+// thread-local objects whose life is their image's and not the process's.
 
 #include <cstddef>
 #include <cstdint>
@@ -15,25 +15,24 @@
 #include <unistd.h>
 #include <vector>
 
+#include "heap.h"
+
 namespace {
 
-// Most destructors that one image may register: function-local statics register once each, so a
-// script that reaches this registers one a request, and would grow for ever.
+using kiln::Destructor;
+using kiln::Heap;
+using kiln::Running;
+
+// Most destructors that one generation may have registered: function-local statics register once
+// each, so a script that reaches this registers one a request, and would grow for ever.
 constexpr size_t DESTRUCTORS_MAX = 65536;
 
-struct Destructor {
-  void (*function)(void *);
-  void *argument;
-  const void *owner;  // an address in the image that registered it
-};
-
-std::vector<Destructor> static_destructors;
-std::vector<Destructor> thread_destructors;
-
-int add(std::vector<Destructor> &list, void (*function)(void *), void *argument,
-        const void *owner) {
-  if (list.size() >= DESTRUCTORS_MAX) return -1;
-  list.push_back({function, argument, owner});
+int add(Destructor **list, void (*function)(void *), void *argument) {
+  if (kiln_heap->destructors_count >= DESTRUCTORS_MAX) return -1;
+  void *place = kiln_heap_allocate(kiln_heap, sizeof(Destructor), 0);
+  if (place == nullptr) return -1;
+  *list = new (place) Destructor{*list, function, argument};
+  kiln_heap->destructors_count++;
   return 0;
 }
 
@@ -45,17 +44,6 @@ struct Range {
     return start <= address && address < end;
   }
 };
-
-// Runs, newest first, what the image registered; a destructor may register more.
-void run_destructors(std::vector<Destructor> &list, Range image) {
-  for (size_t i = list.size(); i-- > 0;) {
-    if (!image.has(list[i].owner)) continue;
-    Destructor destructor = list[i];
-    list.erase(list.begin() + static_cast<std::ptrdiff_t>(i));
-    destructor.function(destructor.argument);
-    i = list.size();
-  }
-}
 
 // Emulated thread-locals, as compilers call them: one control block a variable, in the image.
 struct Control {
@@ -96,6 +84,8 @@ uintptr_t index_of(Control *control) {
   if (index != 0) return index;
   std::lock_guard<std::mutex> guard(controls_lock);
   if (control->index != 0) return control->index;
+  // The list outlives the generation that is running.
+  Running host(nullptr);
   size_t place = 0;
   while (place < controls.size() && controls[place] != nullptr) place++;
   if (place == controls.size()) controls.push_back(nullptr);
@@ -119,7 +109,12 @@ void grow_table(size_t count) {
 void *new_value(const Control *control) {
   size_t align = control->align < sizeof(void *) ? sizeof(void *) : control->align;
   void *value = nullptr;
-  if (posix_memalign(&value, align, control->size ? control->size : 1) != 0) std::abort();
+  if (kiln_heap != nullptr) {
+    value = kiln_heap_allocate(kiln_heap, control->size, align);
+    if (value == nullptr) kiln_heap_fault("there is no memory left for a thread_local variable");
+  } else if (posix_memalign(&value, align, control->size ? control->size : 1) != 0) {
+    std::abort();
+  }
   if (control->initial)
     std::memcpy(value, control->initial, control->size);
   else
@@ -171,37 +166,6 @@ struct DebuggedFiles {
   DebuggedFile *first;
 };
 
-// A program's operators new and delete, null where it has none. The host's forward to them, because
-// libstdc++ is the host's: a string that it makes may be freed by the program.
-struct Operators {
-  void *(*new_object)(size_t);
-  void *(*new_object_aligned)(size_t, std::align_val_t);
-  void *(*new_array)(size_t);
-  void *(*new_array_aligned)(size_t, std::align_val_t);
-  void (*delete_object)(void *);
-  void (*delete_object_sized)(void *, size_t);
-  void (*delete_object_aligned)(void *, std::align_val_t);
-  void (*delete_object_sized_aligned)(void *, size_t, std::align_val_t);
-  void (*delete_array)(void *);
-  void (*delete_array_sized)(void *, size_t);
-  void (*delete_array_aligned)(void *, std::align_val_t);
-  void (*delete_array_sized_aligned)(void *, size_t, std::align_val_t);
-};
-Operators replaced;
-
-// Memory as operator new gives it; `align` is 0 for the alignment that everything has.
-void *allocate(size_t size, size_t align) {
-  if (size == 0) size = 1;
-  for (;;) {
-    void *place = align == 0 ? std::malloc(size)
-                             : std::aligned_alloc(align, (size + align - 1) & ~(align - 1));
-    if (place != nullptr) return place;
-    std::new_handler handler = std::get_new_handler();
-    if (handler == nullptr) throw std::bad_alloc();
-    handler();
-  }
-}
-
 // A program's finalisers (.fini_array), which run after all that it registered for its exit.
 struct Finalisers {
   void (*const *table)();
@@ -220,53 +184,6 @@ void finish(int status, void *) noexcept {
 }
 
 }  // namespace
-
-void *operator new(size_t size) {
-  return replaced.new_object ? replaced.new_object(size) : allocate(size, 0);
-}
-void *operator new(size_t size, std::align_val_t align) {
-  if (replaced.new_object_aligned) return replaced.new_object_aligned(size, align);
-  return allocate(size, static_cast<size_t>(align));
-}
-void *operator new[](size_t size) {
-  return replaced.new_array ? replaced.new_array(size) : operator new(size);
-}
-void *operator new[](size_t size, std::align_val_t align) {
-  if (replaced.new_array_aligned) return replaced.new_array_aligned(size, align);
-  return operator new(size, align);
-}
-void operator delete(void *place) noexcept {
-  replaced.delete_object ? replaced.delete_object(place) : std::free(place);
-}
-void operator delete(void *place, size_t size) noexcept {
-  if (replaced.delete_object_sized) return replaced.delete_object_sized(place, size);
-  operator delete(place);
-}
-void operator delete(void *place, std::align_val_t align) noexcept {
-  if (replaced.delete_object_aligned) return replaced.delete_object_aligned(place, align);
-  std::free(place);
-}
-void operator delete(void *place, size_t size, std::align_val_t align) noexcept {
-  if (replaced.delete_object_sized_aligned)
-    return replaced.delete_object_sized_aligned(place, size, align);
-  operator delete(place, align);
-}
-void operator delete[](void *place) noexcept {
-  replaced.delete_array ? replaced.delete_array(place) : operator delete(place);
-}
-void operator delete[](void *place, size_t size) noexcept {
-  if (replaced.delete_array_sized) return replaced.delete_array_sized(place, size);
-  operator delete[](place);
-}
-void operator delete[](void *place, std::align_val_t align) noexcept {
-  if (replaced.delete_array_aligned) return replaced.delete_array_aligned(place, align);
-  operator delete(place, align);
-}
-void operator delete[](void *place, size_t size, std::align_val_t align) noexcept {
-  if (replaced.delete_array_sized_aligned)
-    return replaced.delete_array_sized_aligned(place, size, align);
-  operator delete[](place, align);
-}
 
 // libstdc++'s only two thread-locals. An image refers to them through these control blocks.
 namespace std {
@@ -321,9 +238,6 @@ void *kiln_emutls_get_address(Control *control) {
   return value;
 }
 
-// A program tells its operators before it runs any other code.
-void kiln_replace_operators(const Operators *own) { replaced = *own; }
-
 // Has a table of finalisers run at the end of the process; tables run last first.
 void kiln_finalise_at_exit(void (*const *table)(), size_t count) {
   finalisers.push_back({table, count});
@@ -332,41 +246,28 @@ void kiln_finalise_at_exit(void (*const *table)(), size_t count) {
 // To be called before a program registers anything: what is registered first runs last.
 void kiln_finish_at_exit() { on_exit(finish, nullptr); }
 
-int kiln_cxa_atexit(void (*function)(void *), void *argument, void *handle) {
-  return add(static_destructors, function, argument, handle);
+int kiln_cxa_atexit(void (*function)(void *), void *argument, void *) {
+  return add(&kiln_heap->static_destructors, function, argument);
 }
 
-int kiln_cxa_thread_atexit(void (*function)(void *), void *argument, void *handle) {
-  return add(thread_destructors, function, argument, handle);
+int kiln_cxa_thread_atexit(void (*function)(void *), void *argument, void *) {
+  return add(&kiln_heap->thread_destructors, function, argument);
 }
 
 // A function without an argument ignores the one it gets (System V ABI: it is in a register).
 int kiln_atexit(void (*function)()) {
-  auto *address = reinterpret_cast<void *>(function);
-  return add(static_destructors, reinterpret_cast<void (*)(void *)>(function), nullptr, address);
+  return add(&kiln_heap->static_destructors, reinterpret_cast<void (*)(void *)>(function), nullptr);
 }
 
-// Runs the destructors of an image's thread-local and then of its static objects, as exit() does.
-// Workers have one thread: its objects are all there are.
-void kiln_run_destructors(uintptr_t start, uintptr_t end) {
-  run_destructors(thread_destructors, {start, end});
-  run_destructors(static_destructors, {start, end});
-}
-
-// Forgets an image that occupied [start, end): its destructors that never ran, and the storage of
-// its thread-locals.
+// Forgets a script's image that occupied [start, end): which thread-locals it had. Their storage is
+// its heap's.
 void kiln_forget_image(uintptr_t start, uintptr_t end) {
   Range image{start, end};
-  for (auto *list : {&static_destructors, &thread_destructors})
-    for (size_t i = list->size(); i-- > 0;)
-      if (image.has((*list)[i].owner)) list->erase(list->begin() + static_cast<std::ptrdiff_t>(i));
   std::lock_guard<std::mutex> guard(controls_lock);
   for (size_t i = 0; i < controls.size(); i++) {
     if (!image.has(controls[i])) continue;
     controls[i] = nullptr;
-    if (table == nullptr || i >= table->count) continue;
-    std::free(table->values[i]);
-    table->values[i] = nullptr;
+    if (table != nullptr && i < table->count) table->values[i] = nullptr;
   }
 }
 
@@ -374,16 +275,34 @@ void kiln_forget_image(uintptr_t start, uintptr_t end) {
 // an answer that is not null describes the exception that came out, and is for the caller to free().
 
 // Runs a table of initialisers or finalisers; null entries are none.
-char *kiln_run_functions(void (*const *table)(int, char **, char **), size_t count, int argc,
-                         char **argv, char **environment) {
+char *kiln_run_functions(Heap *heap, void (*const *table)(int, char **, char **), size_t count,
+                         int argc, char **argv, char **environment) {
+  Running running(heap);
   return guarded([&] {
     for (size_t i = 0; i < count; i++)
       if (table[i] != nullptr) table[i](argc, argv, environment);
   });
 }
 
+// Runs the newest destructor that a generation has registered: first those of thread-local objects,
+// then those of static ones, as exit() does. A worker has one thread: its objects are all there are.
+// A destructor may register more; false when none is left.
+bool kiln_run_destructor(Heap *heap, char **thrown) {
+  auto **list = heap->thread_destructors ? &heap->thread_destructors : &heap->static_destructors;
+  if (*list == nullptr) return false;
+  Running running(heap);
+  Destructor destructor = **list;
+  kiln_heap_release(heap, *list);
+  *list = destructor.next;
+  heap->destructors_count--;
+  *thrown = guarded([&] { destructor.function(destructor.argument); });
+  return true;
+}
+
 // Calls a hook: kiln_action hook(kiln_request *), the action in memory.
-char *kiln_call_hook(void *(*hook)(void *, void *), kiln_action *action, kiln_request *request) {
+char *kiln_call_hook(Heap *heap, void *(*hook)(void *, void *), kiln_action *action,
+                     kiln_request *request) {
+  Running running(heap);
   char *thrown = guarded([&] { hook(action, request); });
   // They are kept until here for debuggers, which find the request of a script whose optimised code
   // has let go of it by what this frame called with what.

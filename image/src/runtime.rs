@@ -2,6 +2,8 @@
 
 use std::ffi::c_void;
 
+use crate::heap;
+
 #[allow(unsafe_code)]
 mod ffi {
     use super::c_void;
@@ -15,6 +17,19 @@ mod ffi {
         ) -> i32;
         pub(super) fn kiln_atexit(f: *mut c_void) -> i32;
         pub(super) fn kiln_replace_operators(own: *const c_void);
+        pub(super) fn kiln_delete(place: *mut c_void);
+        pub(super) fn kiln_default_resource() -> *mut c_void;
+        pub(super) fn kiln_set_default_resource(resource: *mut c_void) -> *mut c_void;
+        pub(super) fn kiln_sscanf(text: *const c_void, format: *const c_void, ...) -> i32;
+        pub(super) fn kiln_vsscanf(t: *const c_void, f: *const c_void, list: *mut c_void) -> i32;
+        pub(super) fn kiln_qsort(items: *mut c_void, count: usize, size: usize, f: *mut c_void);
+        pub(super) fn kiln_qsort_r(
+            items: *mut c_void,
+            count: usize,
+            size: usize,
+            f: *mut c_void,
+            argument: *mut c_void,
+        );
         pub(super) static kiln_once_callable: c_void;
         pub(super) static kiln_once_call: c_void;
     }
@@ -33,14 +48,69 @@ pub fn program_bindings() -> Vec<(&'static str, u64)> {
     ]
 }
 
-/// For scripts: static and thread-local objects live as long as their image.
+/// For scripts: static and thread-local objects live as long as their image, and memory is that of
+/// its heap.
+#[allow(unsafe_code)]
 pub fn script_bindings() -> Vec<(&'static str, u64)> {
-    vec![
+    macro_rules! libstdcxx {
+        ($($name:ident)*) => {{
+            unsafe extern "C" { $(fn $name();)* }
+            [$((stringify!($name), $name as *const () as u64)),*]
+        }};
+    }
+    let mut bindings = vec![
         ("__emutls_get_address", ffi::kiln_emutls_get_address as *const () as u64),
         ("__cxa_atexit", ffi::kiln_cxa_atexit as *const () as u64),
         ("atexit", ffi::kiln_atexit as *const () as u64),
         ("__cxa_thread_atexit", ffi::kiln_cxa_thread_atexit as *const () as u64),
-    ]
+        ("malloc", heap::malloc as *const () as u64),
+        ("calloc", heap::calloc as *const () as u64),
+        ("realloc", heap::realloc as *const () as u64),
+        ("free", heap::free as *const () as u64),
+        ("aligned_alloc", heap::aligned_alloc as *const () as u64),
+        ("posix_memalign", heap::posix_memalign as *const () as u64),
+        ("sscanf", ffi::kiln_sscanf as *const () as u64),
+        ("vsscanf", ffi::kiln_vsscanf as *const () as u64),
+        ("__isoc99_sscanf", ffi::kiln_sscanf as *const () as u64),
+        ("__isoc99_vsscanf", ffi::kiln_vsscanf as *const () as u64),
+        ("qsort", ffi::kiln_qsort as *const () as u64),
+        ("qsort_r", ffi::kiln_qsort_r as *const () as u64),
+        ("_ZNSt3pmr20get_default_resourceEv", ffi::kiln_default_resource as *const () as u64),
+        (
+            "_ZNSt3pmr20set_default_resourceEPNS_15memory_resourceE",
+            ffi::kiln_set_default_resource as *const () as u64,
+        ),
+    ];
+    // Operators new are the binary's, which know who is running.
+    bindings.extend(libstdcxx! {
+        _Znwm _Znam _ZnwmRKSt9nothrow_t _ZnamRKSt9nothrow_t _ZnwmSt11align_val_t
+        _ZnamSt11align_val_t _ZnwmSt11align_val_tRKSt9nothrow_t
+        _ZnamSt11align_val_tRKSt9nothrow_t
+    });
+    let delete = ffi::kiln_delete as *const () as u64;
+    bindings.extend(DELETES.map(|name| (name, delete)));
+    bindings
+}
+
+/// Every form of operator delete.
+const DELETES: [&str; 12] = [
+    "_ZdlPv",
+    "_ZdaPv",
+    "_ZdlPvm",
+    "_ZdaPvm",
+    "_ZdlPvRKSt9nothrow_t",
+    "_ZdaPvRKSt9nothrow_t",
+    "_ZdlPvSt11align_val_t",
+    "_ZdaPvSt11align_val_t",
+    "_ZdlPvmSt11align_val_t",
+    "_ZdaPvmSt11align_val_t",
+    "_ZdlPvSt11align_val_tRKSt9nothrow_t",
+    "_ZdaPvSt11align_val_tRKSt9nothrow_t",
+];
+
+/// Sets what is done about a script that breaks its heap; the sentence that it gets says how.
+pub fn on_heap_fault(fault: fn(&str) -> !) {
+    heap::on_fault(fault);
 }
 
 /// Symbols whose address is the image's own: its identity for `__cxa_atexit`.

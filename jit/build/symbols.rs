@@ -55,6 +55,14 @@ pub(crate) fn write_table(libraries: &Libraries, pch: &Path, set: &str, out: &Pa
         let defined =
             libraries.0.get(library).unwrap_or_else(|| panic!("{place}: no library {library}"));
         for pattern in patterns.split_whitespace() {
+            if let Some(pattern) = pattern.strip_prefix('!') {
+                let before = names.len();
+                names.retain(|name, _| !matches(pattern, name));
+                if names.len() == before {
+                    unknown += &format!("\n{place}: no pattern above has {pattern}");
+                }
+                continue;
+            }
             let mut matching = defined.iter().filter(|(name, _)| matches(pattern, name)).peekable();
             if matching.peek().is_none() {
                 unknown += &format!("\n{place}: {library} has no symbol {pattern}");

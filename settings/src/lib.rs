@@ -153,6 +153,9 @@ table! {
         /// Bytes of a request body that are read and thrown away to keep the connection, after an answer that did not need it.
         /// Beyond that a new connection costs less.
         discard_bytes: 64 * 1024, 0..=1 << 30, "bytes";
+        /// Bytes that the scripts of one generation may allocate; beyond, `malloc` returns null and `new` throws std::bad_alloc.
+        /// Generations that end give all of it back. What keeping blocks apart costs, 32 bytes each and more, counts too.
+        script_memory_bytes: 256 << 20, 1 << 20..=1 << 36, "bytes";
     }
 }
 

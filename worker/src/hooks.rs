@@ -7,12 +7,18 @@ use std::cell::RefCell;
 use std::os::fd::OwnedFd;
 use std::rc::Rc;
 
-use hook::{Decision, Held, LoadError, Loaded, RequestView, Scripts};
+use hook::{Decision, Held, Holding, LoadError, Loaded, RequestView, Scripts};
 
 /// The script side of a worker. Documented at [`Scripts`], whose methods these are.
 pub trait Hooks {
     /// Maps an image and makes it the active generation.
-    fn load(&mut self, generation: u64, slot: u8, file: OwnedFd) -> Result<Loaded, LoadError>;
+    fn load(
+        &mut self,
+        generation: u64,
+        slot: u8,
+        file: OwnedFd,
+        memory_bytes_max: u64,
+    ) -> Result<Loaded, LoadError>;
     /// Decides about a request.
     fn on_request(&mut self, request: &RequestView<'_>) -> (Held, Decision<'_>);
     /// Ends a request's hold on its generation.
@@ -21,11 +27,21 @@ pub trait Hooks {
     fn retire(&mut self, generation: u64);
     /// A generation that was unmapped since the last call.
     fn next_retired(&mut self) -> Option<u64>;
+    /// The generations that are mapped, the active one last.
+    fn holdings(&self) -> impl Iterator<Item = Holding>;
+    /// Gives back memory that scripts no longer use.
+    fn settle(&mut self);
 }
 
 impl Hooks for Scripts {
-    fn load(&mut self, generation: u64, slot: u8, file: OwnedFd) -> Result<Loaded, LoadError> {
-        Scripts::load(self, generation, slot, file)
+    fn load(
+        &mut self,
+        generation: u64,
+        slot: u8,
+        file: OwnedFd,
+        memory_bytes_max: u64,
+    ) -> Result<Loaded, LoadError> {
+        Scripts::load(self, generation, slot, file, memory_bytes_max)
     }
     fn on_request(&mut self, request: &RequestView<'_>) -> (Held, Decision<'_>) {
         Scripts::on_request(self, request)
@@ -38,6 +54,12 @@ impl Hooks for Scripts {
     }
     fn next_retired(&mut self) -> Option<u64> {
         Scripts::next_retired(self)
+    }
+    fn holdings(&self) -> impl Iterator<Item = Holding> {
+        Scripts::holdings(self)
+    }
+    fn settle(&mut self) {
+        Scripts::settle(self);
     }
 }
 

@@ -56,14 +56,15 @@ impl<H: Hooks> Worker<H> {
         image: OwnedFd,
         settings: &[u8],
     ) -> Report {
-        let settings = match serde_json::from_slice(settings) {
+        let settings: settings::Worker = match serde_json::from_slice(settings) {
             Ok(settings) => settings,
             Err(error) => {
                 let reason = format!("its settings do not parse: {error}");
                 return Report::LoadFailed { generation, reason };
             }
         };
-        match self.hooks.load(generation, slot, image) {
+        let memory_bytes_max = settings.limits.script_memory_bytes;
+        match self.hooks.load(generation, slot, image, memory_bytes_max) {
             Ok(loaded) => {
                 self.configure(settings);
                 self.page.generation.store(generation, Relaxed);

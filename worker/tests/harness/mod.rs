@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 use heritage::{
     Channel, Inheritance, InheritedImage, ListenerId, Order, Received, Report, Scoreboard,
 };
-use hook::{Decision, Edit, Held, LoadError, Loaded, RequestView};
+use hook::{Decision, Edit, Held, Holding, LoadError, Loaded, RequestView};
 use nix::unistd::{Pid, gettid};
 use settings::{Server, Upstream};
 use worker::Hooks;
@@ -37,7 +37,7 @@ pub(crate) struct Decider {
 }
 
 impl Hooks for Decider {
-    fn load(&mut self, generation: u64, _: u8, _: OwnedFd) -> Result<Loaded, LoadError> {
+    fn load(&mut self, generation: u64, _: u8, _: OwnedFd, _: u64) -> Result<Loaded, LoadError> {
         match generation {
             13 => Err(LoadError::NoHook),
             _ => Ok(Loaded { map_us: 1 }),
@@ -92,6 +92,13 @@ impl Hooks for Decider {
     fn next_retired(&mut self) -> Option<u64> {
         None
     }
+
+    fn holdings(&self) -> impl Iterator<Item = Holding> {
+        let requests = self.held.load(Ordering::SeqCst) as u32;
+        std::iter::once(Holding { generation: 1, requests, memory_bytes: 0 })
+    }
+
+    fn settle(&mut self) {}
 }
 
 /// A running worker.

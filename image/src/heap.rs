@@ -1,0 +1,442 @@
+//! The heap of one generation in one worker: what its scripts allocate, and what the C++ library
+//! allocates on their behalf.
+//!
+//! A range of addresses that belongs to the generation alone. Its blocks are kept by a two-level
+//! segregated fit allocator (TLSF: constant time, whatever the history), whose books are within the
+//! range and in [`Heap`]; so retiring a generation is one munmap(2), however much its scripts have
+//! leaked or whatever they have done to their blocks. The host's own allocator is another one.
+//!
+//! ```text
+//!   base                    grown                             end
+//!    | guard | blocks ...     | reserved, no memory yet         | guard |
+//! ```
+//!
+//! Each block begins with a mark, so that a pointer that is not a block's is a fault with a sentence
+//! and not a corrupted heap. One thread uses a heap: a worker has but one.
+//!
+//! Programs under `kiln run` have no heap, and keep the C library's.
+
+use std::alloc::Layout;
+use std::ffi::c_void;
+use std::io;
+use std::num::NonZeroUsize;
+use std::ptr::NonNull;
+use std::sync::atomic::{AtomicPtr, Ordering};
+
+use nix::sys::mman::{MapFlags, MmapAdvise, ProtFlags, madvise, mmap_anonymous, mprotect, munmap};
+use rlsf::Tlsf;
+
+/// Free lists for every size that a pointer reaches: pools that are appended to one another must not
+/// be limited in size. The second level loses a sixteenth of the largest block at most.
+type Blocks = Tlsf<'static, u64, u16, 59, 16>;
+
+/// Bytes that become usable at once: a system call for so many is no cost any more.
+const STEP_BYTES: usize = 1 << 20;
+const PAGE_BYTES: usize = 4096;
+/// Alignment that every block has.
+const ALIGN: usize = 16;
+/// No request beyond it is looked at: sums of sizes don't overflow.
+const REQUEST_BYTES_MAX: usize = 1 << 46;
+/// The smallest run of free pages that is worth a system call.
+const TRIMMED_BYTES_MIN: usize = 64 << 10;
+/// Bytes that a burst leaves unused before they are given back.
+const UNUSED_BYTES_MIN: usize = 1 << 20;
+
+/// The heap of the generation that is running, or null. `runtime.cc` and `memory.cc` set and read it.
+#[unsafe(export_name = "kiln_heap")]
+static CURRENT: AtomicPtr<Heap> = AtomicPtr::new(std::ptr::null_mut());
+
+/// What is done about a script that breaks its heap; the sentence says how.
+static FAULT: AtomicPtr<()> = AtomicPtr::new(std::ptr::null_mut());
+
+/// What stands before each block.
+#[repr(C)]
+struct Mark {
+    /// Bytes as asked for, and above [`SIZE_BITS`] the binary logarithm of the alignment.
+    request: usize,
+    /// Tells a block from any other memory.
+    seal: usize,
+}
+
+const SIZE_BITS: u32 = 48;
+const MARK_BYTES: usize = size_of::<Mark>();
+const _: () = assert!(MARK_BYTES == ALIGN, "a block stays aligned behind its mark");
+const _: () = assert!(REQUEST_BYTES_MAX < 1 << SIZE_BITS);
+
+/// One generation's heap. C++ reads the first fields: `heap.h`.
+#[repr(C)]
+pub(crate) struct Heap {
+    /// Addresses of its blocks.
+    base: usize,
+    end: usize,
+    /// Destructors that the generation has registered, newest first: of thread-local objects, and of
+    /// static ones. C++ has them.
+    destructors: [*mut c_void; 2],
+    destructors_count: usize,
+    /// `std::pmr`'s default, null for the library's.
+    default_resource: *mut c_void,
+    /// Where usable memory ends.
+    grown: usize,
+    secret: usize,
+    in_use: usize,
+    /// The most that was in use since the last [`Heap::settle`].
+    peak: usize,
+    /// The most that was in use since pages were given back.
+    touched: usize,
+    blocks: Blocks,
+}
+
+/// Owns a [`Heap`], which C++ knows by its address.
+#[derive(Debug)]
+pub(crate) struct OwnHeap(NonNull<Heap>);
+
+impl OwnHeap {
+    /// Reserves a heap of `bytes_max` bytes at most, what keeping them costs included.
+    pub(crate) fn new(bytes_max: u64) -> io::Result<Self> {
+        let bytes = usize::try_from(bytes_max).unwrap_or(usize::MAX).min(REQUEST_BYTES_MAX);
+        let bytes = bytes.next_multiple_of(PAGE_BYTES).max(STEP_BYTES);
+        let length = NonZeroUsize::new(bytes + 2 * PAGE_BYTES).expect("it has guards");
+        let flags = MapFlags::MAP_PRIVATE | MapFlags::MAP_NORESERVE;
+        // SAFETY: a new mapping at an address of the kernel's choice.
+        let range = unsafe { mmap_anonymous(None, length, ProtFlags::PROT_NONE, flags) }?;
+        let base = range.as_ptr() as usize + PAGE_BYTES;
+        let heap = Box::new(Heap {
+            base,
+            end: base + bytes,
+            destructors: [std::ptr::null_mut(); 2],
+            destructors_count: 0,
+            default_resource: std::ptr::null_mut(),
+            grown: base,
+            secret: base.rotate_left(29) ^ 0x9e37_79b9_7f4a_7c15,
+            in_use: 0,
+            peak: 0,
+            touched: 0,
+            blocks: Blocks::new(),
+        });
+        Ok(Self(NonNull::from(Box::leak(heap))))
+    }
+
+    /// For C++.
+    pub(crate) fn as_ptr(&self) -> *mut c_void {
+        self.0.as_ptr().cast()
+    }
+
+    /// Bytes that are allocated now, as they were asked for.
+    pub(crate) fn bytes_in_use(&self) -> u64 {
+        // SAFETY: it lives as long as its owner, and nobody else looks at it between two entries.
+        unsafe { self.0.as_ref() }.in_use as u64
+    }
+
+    /// Gives memory back of which a burst has left much unused; to be called now and then.
+    pub(crate) fn settle(&mut self) {
+        // SAFETY: as above.
+        unsafe { self.0.as_mut() }.settle();
+    }
+}
+
+impl Drop for OwnHeap {
+    fn drop(&mut self) {
+        // SAFETY: `new` made both, and the image that had pointers to its blocks is gone.
+        unsafe {
+            let heap = Box::from_raw(self.0.as_ptr());
+            let first = NonNull::new_unchecked((heap.base - PAGE_BYTES) as *mut c_void);
+            let unmapped = munmap(first, heap.end - heap.base + 2 * PAGE_BYTES);
+            assert!(unmapped.is_ok(), "the range is the heap's own: {unmapped:?}");
+        }
+    }
+}
+
+impl Heap {
+    /// A block of `size` bytes, or null when the heap is full. `align` is a power of two, or 0 for
+    /// the alignment that every block has.
+    fn allocate(&mut self, size: usize, align: usize) -> *mut u8 {
+        let align = align.max(ALIGN);
+        let Some((layout, before)) = layout_of(size, align) else { return std::ptr::null_mut() };
+        let block = self.blocks.allocate(layout).or_else(|| {
+            self.grow(layout);
+            self.blocks.allocate(layout)
+        });
+        let Some(block) = block else { return std::ptr::null_mut() };
+        // SAFETY: the block has `before` bytes in front of what was asked for.
+        let place = unsafe { block.as_ptr().add(before) };
+        self.mark(place, size, align);
+        self.in_use += size;
+        self.peak = self.peak.max(self.in_use);
+        place
+    }
+
+    /// Ends a block; its place was given by this heap, or a fault says that it was not.
+    fn release(&mut self, place: *mut u8) {
+        let (size, align) = self.check(place, "freed");
+        let (_, before) = layout_of(size, align).expect("it was allocated like this");
+        self.in_use -= size;
+        // SAFETY: the mark says that it is a block; without one it is no block any more.
+        unsafe {
+            mark_of(place).write(Mark { request: 0, seal: 0 });
+            self.blocks.deallocate(NonNull::new_unchecked(place.sub(before)), align);
+        }
+    }
+
+    /// Changes a block's size; null when the heap is full, and then the block is as it was.
+    fn resize(&mut self, place: *mut u8, size: usize) -> *mut u8 {
+        let (old, align) = self.check(place, "reallocated");
+        if align > ALIGN {
+            return self.move_to_new(place, old, size);
+        }
+        let Some((layout, before)) = layout_of(size, ALIGN) else { return std::ptr::null_mut() };
+        // SAFETY: the mark says that it is a block of this alignment.
+        let moved = unsafe {
+            let block = NonNull::new_unchecked(place.sub(before));
+            self.blocks.reallocate(block, layout)
+        };
+        // What does not fit may fit once there is more.
+        let Some(block) = moved else { return self.move_to_new(place, old, size) };
+        // SAFETY: as in `allocate`.
+        let place = unsafe { block.as_ptr().add(before) };
+        self.mark(place, size, ALIGN);
+        self.in_use = self.in_use - old + size;
+        self.peak = self.peak.max(self.in_use);
+        place
+    }
+
+    fn move_to_new(&mut self, place: *mut u8, old: usize, size: usize) -> *mut u8 {
+        let new = self.allocate(size, ALIGN);
+        if !new.is_null() {
+            // SAFETY: two blocks, of at least so many bytes each.
+            unsafe { std::ptr::copy_nonoverlapping(place, new, old.min(size)) };
+            self.release(place);
+        }
+        new
+    }
+
+    fn mark(&self, place: *mut u8, size: usize, align: usize) {
+        let request = size | (align.trailing_zeros() as usize) << SIZE_BITS;
+        let mark = Mark { request, seal: self.seal(place, request) };
+        // SAFETY: the mark's place is the block's own.
+        unsafe { mark_of(place).write(mark) };
+    }
+
+    /// Size and alignment of a block, or a fault.
+    fn check(&self, place: *mut u8, what: &str) -> (usize, usize) {
+        let address = place as usize;
+        if address < self.base + MARK_BYTES || address >= self.grown {
+            fault(&format!(
+                "{place:p} was {what}, which is not memory of the scripts' heap ({:#x} to {:#x})",
+                self.base, self.grown
+            ));
+        }
+        let mut mark = Mark { request: 0, seal: 1 };
+        if address.is_multiple_of(ALIGN) {
+            // SAFETY: the mark's place lies within what is usable of the heap.
+            mark = unsafe { mark_of(place).read() };
+        }
+        if mark.seal != self.seal(place, mark.request) {
+            fault(&format!(
+                "{place:p} was {what}, where no block of the scripts' heap begins: it was freed \
+                 before, or it is inside of a block, or something was written in front of it"
+            ));
+        }
+        (mark.request & ((1 << SIZE_BITS) - 1), 1 << (mark.request >> SIZE_BITS))
+    }
+
+    fn seal(&self, place: *mut u8, request: usize) -> usize {
+        place as usize ^ self.secret ^ request.wrapping_mul(0xff51_afd7_ed55_8ccd)
+    }
+
+    /// Makes more memory usable, so that a block of this layout fits if the limit allows it.
+    fn grow(&mut self, layout: Layout) {
+        // The allocator rounds a request up to where its next list begins, and has headers.
+        let need = layout.size() + layout.size() / 8 + layout.align() + PAGE_BYTES;
+        let bytes = need.next_multiple_of(STEP_BYTES).min(self.end - self.grown);
+        let Some(place) = NonNull::new(self.grown as *mut c_void) else { return };
+        let access = ProtFlags::PROT_READ | ProtFlags::PROT_WRITE;
+        // SAFETY: the pages are the heap's own, and nobody has used them.
+        if bytes == 0 || unsafe { mprotect(place, bytes, access) }.is_err() {
+            return;
+        }
+        let pages = NonNull::slice_from_raw_parts(place.cast(), bytes);
+        // SAFETY: the pages live as long as the heap, and follow those before them.
+        unsafe {
+            if self.grown == self.base {
+                self.blocks.insert_free_block_ptr(pages);
+            } else {
+                self.blocks.append_free_block_ptr(pages);
+            }
+        }
+        self.grown += bytes;
+    }
+
+    fn settle(&mut self) {
+        self.touched = self.touched.max(self.peak);
+        let recent = std::mem::replace(&mut self.peak, self.in_use);
+        // What was in use a moment ago may be wanted again in the next.
+        if self.touched.saturating_sub(recent) > UNUSED_BYTES_MIN + recent / 2 {
+            self.trim();
+            self.touched = self.in_use;
+        }
+    }
+
+    /// Gives the pages of free memory back, wherever it is: takes every large free block, drops what
+    /// is in it, and lets go of it again.
+    fn trim(&mut self) {
+        let mut taken: *mut *mut u8 = std::ptr::null_mut();
+        let mut size = (self.grown - self.base).next_power_of_two();
+        while size >= TRIMMED_BYTES_MIN {
+            let layout = Layout::from_size_align(size, ALIGN).expect("a power of two");
+            while let Some(block) = self.blocks.allocate(layout) {
+                let link = block.as_ptr().cast::<*mut u8>();
+                let first = (block.as_ptr() as usize + ALIGN).next_multiple_of(PAGE_BYTES);
+                let end = (block.as_ptr() as usize + size) & !(PAGE_BYTES - 1);
+                // SAFETY: the block is free memory that was just taken; its first page keeps the link.
+                unsafe {
+                    link.write(taken.cast());
+                    let pages = NonNull::new_unchecked(first as *mut c_void);
+                    // A kernel that does not give them back leaves them as they are.
+                    let _ = madvise(pages, end - first, MmapAdvise::MADV_DONTNEED);
+                }
+                taken = link;
+            }
+            size /= 2;
+        }
+        while let Some(block) = NonNull::new(taken) {
+            // SAFETY: each was taken above and holds the link to the one before.
+            unsafe {
+                taken = block.read().cast();
+                self.blocks.deallocate(block.cast(), ALIGN);
+            }
+        }
+    }
+}
+
+/// How a block of `size` bytes is laid out, and how many bytes stand before it.
+fn layout_of(size: usize, align: usize) -> Option<(Layout, usize)> {
+    if size > REQUEST_BYTES_MAX || align > REQUEST_BYTES_MAX {
+        return None;
+    }
+    // The mark is as long as the least alignment: what is aligned further has it in its last bytes.
+    Some((Layout::from_size_align(size + align, align).ok()?, align))
+}
+
+fn mark_of(place: *mut u8) -> *mut Mark {
+    place.wrapping_sub(MARK_BYTES).cast()
+}
+
+/// Sets what is done about a script that breaks its heap.
+pub(crate) fn on_fault(fault: fn(&str) -> !) {
+    FAULT.store(fault as *mut (), Ordering::Relaxed);
+}
+
+/// A script has broken its heap.
+fn fault(sentence: &str) -> ! {
+    let handler = FAULT.load(Ordering::Relaxed);
+    if !handler.is_null() {
+        // SAFETY: `on_fault` put a function of this type there.
+        let handler: fn(&str) -> ! = unsafe { std::mem::transmute(handler) };
+        handler(sentence);
+    }
+    eprintln!("kiln: {sentence}");
+    std::process::abort()
+}
+
+/// The heap of the running generation.
+///
+/// # Safety
+///
+/// The answer is used before anything else of the generation runs.
+unsafe fn current<'a>() -> &'a mut Heap {
+    // SAFETY: whoever enters an image sets it, to a heap that lives as long as the image.
+    match unsafe { CURRENT.load(Ordering::Relaxed).as_mut() } {
+        Some(heap) => heap,
+        None => fault("a script allocates while none was called"),
+    }
+}
+
+/// For C++: a block of `heap`, or null.
+#[unsafe(no_mangle)]
+unsafe extern "C" fn kiln_heap_allocate(heap: *mut c_void, size: usize, align: usize) -> *mut u8 {
+    // SAFETY: C++ passes the heap that is current.
+    unsafe { &mut *heap.cast::<Heap>() }.allocate(size, align)
+}
+
+/// For C++: ends a block of `heap`.
+#[unsafe(no_mangle)]
+unsafe extern "C" fn kiln_heap_release(heap: *mut c_void, place: *mut u8) {
+    // SAFETY: as above.
+    unsafe { &mut *heap.cast::<Heap>() }.release(place);
+}
+
+/// For C++: a script asked for what cannot be given.
+#[unsafe(no_mangle)]
+unsafe extern "C" fn kiln_heap_fault(sentence: *const std::ffi::c_char) -> ! {
+    // SAFETY: C++ passes literals.
+    fault(&unsafe { std::ffi::CStr::from_ptr(sentence) }.to_string_lossy())
+}
+
+/// A block or `ENOMEM`, as C has it.
+fn or_no_memory(place: *mut u8) -> *mut u8 {
+    if place.is_null() {
+        nix::errno::Errno::ENOMEM.set();
+    }
+    place
+}
+
+pub(crate) extern "C" fn malloc(size: usize) -> *mut u8 {
+    // SAFETY: a script calls, and waits for the answer.
+    or_no_memory(unsafe { current() }.allocate(size, ALIGN))
+}
+
+pub(crate) extern "C" fn calloc(count: usize, size: usize) -> *mut u8 {
+    let Some(bytes) = count.checked_mul(size) else { return or_no_memory(std::ptr::null_mut()) };
+    let place = malloc(bytes);
+    if !place.is_null() {
+        // SAFETY: the block has that many bytes.
+        unsafe { place.write_bytes(0, bytes) };
+    }
+    place
+}
+
+pub(crate) extern "C" fn realloc(place: *mut u8, size: usize) -> *mut u8 {
+    match (place.is_null(), size) {
+        (true, _) => malloc(size),
+        // As the C library of Linux has it.
+        (false, 0) => {
+            free(place);
+            std::ptr::null_mut()
+        }
+        // SAFETY: as in `malloc`.
+        (false, _) => or_no_memory(unsafe { current() }.resize(place, size)),
+    }
+}
+
+pub(crate) extern "C" fn free(place: *mut u8) {
+    if !place.is_null() {
+        // SAFETY: as in `malloc`.
+        unsafe { current() }.release(place);
+    }
+}
+
+pub(crate) extern "C" fn aligned_alloc(align: usize, size: usize) -> *mut u8 {
+    if !align.is_power_of_two() {
+        nix::errno::Errno::EINVAL.set();
+        return std::ptr::null_mut();
+    }
+    // SAFETY: as in `malloc`.
+    or_no_memory(unsafe { current() }.allocate(size, align))
+}
+
+pub(crate) extern "C" fn posix_memalign(place: *mut *mut u8, align: usize, size: usize) -> i32 {
+    if !align.is_power_of_two() || !align.is_multiple_of(size_of::<usize>()) {
+        return libc::EINVAL;
+    }
+    // SAFETY: as in `malloc`.
+    let block = unsafe { current() }.allocate(size, align);
+    if block.is_null() {
+        return libc::ENOMEM;
+    }
+    // SAFETY: the caller has room for the answer there.
+    unsafe { place.write(block) };
+    0
+}
+
+#[cfg(test)]
+mod tests;
