@@ -16,6 +16,10 @@
 //!
 //! Programs under `kiln run` have no heap, and keep the C library's.
 
+pub(crate) mod functions;
+#[cfg(test)]
+mod tests;
+
 use std::alloc::Layout;
 use std::ffi::c_void;
 use std::io;
@@ -39,6 +43,13 @@ const ALIGN: usize = 16;
 const REQUEST_BYTES_MAX: usize = 1 << 46;
 /// The smallest run of free pages that is worth a system call.
 const TRIMMED_BYTES_MIN: usize = 64 << 10;
+/// Small blocks are allocated in multiples of so many bytes, which is what the allocator rounds to.
+const SMALL_STEP: usize = 32;
+/// Sizes of small blocks: up to 512 bytes, which is most of what C++ allocates.
+const SMALL_SIZES: usize = 16;
+/// Freed blocks of one size that are kept for the next request, which joining and splitting them would
+/// cost more than anything else. All together they are a quarter of a megabyte.
+const SMALL_KEPT_MAX: u32 = 64;
 /// Bytes that a burst leaves unused before they are given back.
 const UNUSED_BYTES_MIN: usize = 1 << 20;
 
@@ -83,7 +94,16 @@ pub(crate) struct Heap {
     peak: usize,
     /// The most that was in use since pages were given back.
     touched: usize,
+    /// By size in [`SMALL_STEP`]s, less one.
+    small: [Kept; SMALL_SIZES],
     blocks: Blocks,
+}
+
+/// Freed blocks of one size, each with the address of the next in its first word.
+#[derive(Clone, Copy)]
+struct Kept {
+    first: *mut u8,
+    count: u32,
 }
 
 /// Owns a [`Heap`], which C++ knows by its address.
@@ -111,6 +131,7 @@ impl OwnHeap {
             in_use: 0,
             peak: 0,
             touched: 0,
+            small: [Kept { first: std::ptr::null_mut(), count: 0 }; SMALL_SIZES],
             blocks: Blocks::new(),
         });
         Ok(Self(NonNull::from(Box::leak(heap))))
@@ -151,29 +172,86 @@ impl Heap {
     /// the alignment that every block has.
     fn allocate(&mut self, size: usize, align: usize) -> *mut u8 {
         let align = align.max(ALIGN);
+        let place = self.take_kept(size, align).unwrap_or_else(|| self.allocate_anew(size, align));
+        if !place.is_null() {
+            self.mark(place, size, align);
+            self.in_use += size;
+            self.peak = self.peak.max(self.in_use);
+        }
+        place
+    }
+
+    fn allocate_anew(&mut self, size: usize, align: usize) -> *mut u8 {
         let Some((layout, before)) = layout_of(size, align) else { return std::ptr::null_mut() };
         let block = self.blocks.allocate(layout).or_else(|| {
-            self.grow(layout);
+            if !self.grow(layout) {
+                self.let_kept_go();
+            }
             self.blocks.allocate(layout)
         });
-        let Some(block) = block else { return std::ptr::null_mut() };
         // SAFETY: the block has `before` bytes in front of what was asked for.
-        let place = unsafe { block.as_ptr().add(before) };
-        self.mark(place, size, align);
-        self.in_use += size;
-        self.peak = self.peak.max(self.in_use);
-        place
+        block.map_or(std::ptr::null_mut(), |block| unsafe { block.as_ptr().add(before) })
+    }
+
+    /// A block that was freed and is as large.
+    fn take_kept(&mut self, size: usize, align: usize) -> Option<*mut u8> {
+        let kept = self.small.get_mut(small_size(size, align)?)?;
+        let place = kept.first;
+        if place.is_null() {
+            return None;
+        }
+        // SAFETY: it was put there by `keep`, and is written to by nobody, unless a script still uses
+        // what it has freed: then the address of the next may be any, which is looked at before it is
+        // used.
+        kept.first = unsafe { place.cast::<*mut u8>().read() };
+        kept.count -= 1;
+        let next = kept.first as usize;
+        if next != 0 && (next < self.base || next >= self.grown || !next.is_multiple_of(ALIGN)) {
+            *kept = Kept { first: std::ptr::null_mut(), count: 0 };
+            fault(&format!(
+                "memory of the scripts' heap was written to after it was freed, at {place:p}"
+            ));
+        }
+        Some(place)
+    }
+
+    /// Keeps a freed block for the next request of its size; false where it is none that is kept.
+    fn keep(&mut self, place: *mut u8, size: usize, align: usize) -> bool {
+        let Some(index) = small_size(size, align) else { return false };
+        let kept = &mut self.small[index];
+        if kept.count >= SMALL_KEPT_MAX {
+            return false;
+        }
+        // SAFETY: the block has room for a pointer, and is nobody's now.
+        unsafe { place.cast::<*mut u8>().write(kept.first) };
+        *kept = Kept { first: place, count: kept.count + 1 };
+        true
+    }
+
+    fn let_kept_go(&mut self) {
+        for index in 0..SMALL_SIZES {
+            let size = (index + 1) * SMALL_STEP;
+            while let Some(place) = self.take_kept(size, ALIGN) {
+                // SAFETY: a block of the least alignment, which nobody has.
+                unsafe {
+                    let block = NonNull::new_unchecked(place.sub(ALIGN));
+                    self.blocks.deallocate(block, ALIGN);
+                }
+            }
+        }
     }
 
     /// Ends a block; its place was given by this heap, or a fault says that it was not.
     fn release(&mut self, place: *mut u8) {
         let (size, align) = self.check(place, "freed");
-        let (_, before) = layout_of(size, align).expect("it was allocated like this");
         self.in_use -= size;
-        // SAFETY: the mark says that it is a block; without one it is no block any more.
+        // SAFETY: the mark says that it is a block; without one it is no block any more. As many bytes
+        // stand before it as it is aligned to.
         unsafe {
             mark_of(place).write(Mark { request: 0, seal: 0 });
-            self.blocks.deallocate(NonNull::new_unchecked(place.sub(before)), align);
+            if !self.keep(place, size, align) {
+                self.blocks.deallocate(NonNull::new_unchecked(place.sub(align)), align);
+            }
         }
     }
 
@@ -243,16 +321,16 @@ impl Heap {
         place as usize ^ self.secret ^ request.wrapping_mul(0xff51_afd7_ed55_8ccd)
     }
 
-    /// Makes more memory usable, so that a block of this layout fits if the limit allows it.
-    fn grow(&mut self, layout: Layout) {
+    /// Makes more memory usable; whether by so much that a block of this layout fits.
+    fn grow(&mut self, layout: Layout) -> bool {
         // The allocator rounds a request up to where its next list begins, and has headers.
         let need = layout.size() + layout.size() / 8 + layout.align() + PAGE_BYTES;
         let bytes = need.next_multiple_of(STEP_BYTES).min(self.end - self.grown);
-        let Some(place) = NonNull::new(self.grown as *mut c_void) else { return };
+        let Some(place) = NonNull::new(self.grown as *mut c_void) else { return false };
         let access = ProtFlags::PROT_READ | ProtFlags::PROT_WRITE;
         // SAFETY: the pages are the heap's own, and nobody has used them.
         if bytes == 0 || unsafe { mprotect(place, bytes, access) }.is_err() {
-            return;
+            return false;
         }
         let pages = NonNull::slice_from_raw_parts(place.cast(), bytes);
         // SAFETY: the pages live as long as the heap, and follow those before them.
@@ -264,6 +342,7 @@ impl Heap {
             }
         }
         self.grown += bytes;
+        bytes > layout.size()
     }
 
     fn settle(&mut self) {
@@ -279,6 +358,7 @@ impl Heap {
     /// Gives the pages of free memory back, wherever it is: takes every large free block, drops what
     /// is in it, and lets go of it again.
     fn trim(&mut self) {
+        self.let_kept_go();
         let mut taken: *mut *mut u8 = std::ptr::null_mut();
         let mut size = (self.grown - self.base).next_power_of_two();
         while size >= TRIMMED_BYTES_MIN {
@@ -313,8 +393,15 @@ fn layout_of(size: usize, align: usize) -> Option<(Layout, usize)> {
     if size > REQUEST_BYTES_MAX || align > REQUEST_BYTES_MAX {
         return None;
     }
+    let size = small_size(size, align).map_or(size, |index| (index + 1) * SMALL_STEP);
     // The mark is as long as the least alignment: what is aligned further has it in its last bytes.
     Some((Layout::from_size_align(size + align, align).ok()?, align))
+}
+
+/// Which size of small blocks a request is of.
+fn small_size(size: usize, align: usize) -> Option<usize> {
+    let is_small = align <= ALIGN && size <= SMALL_SIZES * SMALL_STEP;
+    is_small.then(|| size.max(1).div_ceil(SMALL_STEP) - 1)
 }
 
 fn mark_of(place: *mut u8) -> *mut Mark {
@@ -324,6 +411,11 @@ fn mark_of(place: *mut u8) -> *mut Mark {
 /// Sets what is done about a script that breaks its heap.
 pub(crate) fn on_fault(fault: fn(&str) -> !) {
     FAULT.store(fault as *mut (), Ordering::Relaxed);
+}
+
+/// No generation is running.
+pub(crate) fn leave() {
+    CURRENT.store(std::ptr::null_mut(), Ordering::Relaxed);
 }
 
 /// A script has broken its heap.
@@ -337,106 +429,3 @@ fn fault(sentence: &str) -> ! {
     eprintln!("kiln: {sentence}");
     std::process::abort()
 }
-
-/// The heap of the running generation.
-///
-/// # Safety
-///
-/// The answer is used before anything else of the generation runs.
-unsafe fn current<'a>() -> &'a mut Heap {
-    // SAFETY: whoever enters an image sets it, to a heap that lives as long as the image.
-    match unsafe { CURRENT.load(Ordering::Relaxed).as_mut() } {
-        Some(heap) => heap,
-        None => fault("a script allocates while none was called"),
-    }
-}
-
-/// For C++: a block of `heap`, or null.
-#[unsafe(no_mangle)]
-unsafe extern "C" fn kiln_heap_allocate(heap: *mut c_void, size: usize, align: usize) -> *mut u8 {
-    // SAFETY: C++ passes the heap that is current.
-    unsafe { &mut *heap.cast::<Heap>() }.allocate(size, align)
-}
-
-/// For C++: ends a block of `heap`.
-#[unsafe(no_mangle)]
-unsafe extern "C" fn kiln_heap_release(heap: *mut c_void, place: *mut u8) {
-    // SAFETY: as above.
-    unsafe { &mut *heap.cast::<Heap>() }.release(place);
-}
-
-/// For C++: a script asked for what cannot be given.
-#[unsafe(no_mangle)]
-unsafe extern "C" fn kiln_heap_fault(sentence: *const std::ffi::c_char) -> ! {
-    // SAFETY: C++ passes literals.
-    fault(&unsafe { std::ffi::CStr::from_ptr(sentence) }.to_string_lossy())
-}
-
-/// A block or `ENOMEM`, as C has it.
-fn or_no_memory(place: *mut u8) -> *mut u8 {
-    if place.is_null() {
-        nix::errno::Errno::ENOMEM.set();
-    }
-    place
-}
-
-pub(crate) extern "C" fn malloc(size: usize) -> *mut u8 {
-    // SAFETY: a script calls, and waits for the answer.
-    or_no_memory(unsafe { current() }.allocate(size, ALIGN))
-}
-
-pub(crate) extern "C" fn calloc(count: usize, size: usize) -> *mut u8 {
-    let Some(bytes) = count.checked_mul(size) else { return or_no_memory(std::ptr::null_mut()) };
-    let place = malloc(bytes);
-    if !place.is_null() {
-        // SAFETY: the block has that many bytes.
-        unsafe { place.write_bytes(0, bytes) };
-    }
-    place
-}
-
-pub(crate) extern "C" fn realloc(place: *mut u8, size: usize) -> *mut u8 {
-    match (place.is_null(), size) {
-        (true, _) => malloc(size),
-        // As the C library of Linux has it.
-        (false, 0) => {
-            free(place);
-            std::ptr::null_mut()
-        }
-        // SAFETY: as in `malloc`.
-        (false, _) => or_no_memory(unsafe { current() }.resize(place, size)),
-    }
-}
-
-pub(crate) extern "C" fn free(place: *mut u8) {
-    if !place.is_null() {
-        // SAFETY: as in `malloc`.
-        unsafe { current() }.release(place);
-    }
-}
-
-pub(crate) extern "C" fn aligned_alloc(align: usize, size: usize) -> *mut u8 {
-    if !align.is_power_of_two() {
-        nix::errno::Errno::EINVAL.set();
-        return std::ptr::null_mut();
-    }
-    // SAFETY: as in `malloc`.
-    or_no_memory(unsafe { current() }.allocate(size, align))
-}
-
-pub(crate) extern "C" fn posix_memalign(place: *mut *mut u8, align: usize, size: usize) -> i32 {
-    if !align.is_power_of_two() || !align.is_multiple_of(size_of::<usize>()) {
-        return libc::EINVAL;
-    }
-    // SAFETY: as in `malloc`.
-    let block = unsafe { current() }.allocate(size, align);
-    if block.is_null() {
-        return libc::ENOMEM;
-    }
-    // SAFETY: the caller has room for the answer there.
-    unsafe { place.write(block) };
-    0
-}
-
-#[cfg(test)]
-mod tests;

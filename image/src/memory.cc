@@ -237,10 +237,13 @@ void kiln_forget_heap(kiln::Heap *heap) {
 // A program tells its operators before it runs any other code.
 void kiln_replace_operators(const Operators *own) { replaced = *own; }
 
-// The following are for scripts, which have nothing to give back but what is of their own heap: every
-// form of operator delete, whose further arguments are in registers that nobody reads.
-void kiln_delete(void *place) {
-  if (place != nullptr) kiln_heap_release(kiln_heap, place);
+// The following are for scripts, while one of them runs.
+
+// Operator new of the usual alignment, without a question of whom it is for.
+void *kiln_new(size_t size) {
+  void *place = kiln_heap_allocate(kiln_heap, size, 0);
+  if (place == nullptr) throw std::bad_alloc();
+  return place;
 }
 
 // std::pmr's default is a generation's and not the process's: it points to an object of a script.

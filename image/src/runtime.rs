@@ -2,7 +2,7 @@
 
 use std::ffi::c_void;
 
-use crate::heap;
+use crate::heap::{self, functions};
 
 #[allow(unsafe_code)]
 mod ffi {
@@ -17,7 +17,7 @@ mod ffi {
         ) -> i32;
         pub(super) fn kiln_atexit(f: *mut c_void) -> i32;
         pub(super) fn kiln_replace_operators(own: *const c_void);
-        pub(super) fn kiln_delete(place: *mut c_void);
+        pub(super) fn kiln_new(size: usize) -> *mut c_void;
         pub(super) fn kiln_default_resource() -> *mut c_void;
         pub(super) fn kiln_set_default_resource(resource: *mut c_void) -> *mut c_void;
         pub(super) fn kiln_sscanf(text: *const c_void, format: *const c_void, ...) -> i32;
@@ -63,12 +63,12 @@ pub fn script_bindings() -> Vec<(&'static str, u64)> {
         ("__cxa_atexit", ffi::kiln_cxa_atexit as *const () as u64),
         ("atexit", ffi::kiln_atexit as *const () as u64),
         ("__cxa_thread_atexit", ffi::kiln_cxa_thread_atexit as *const () as u64),
-        ("malloc", heap::malloc as *const () as u64),
-        ("calloc", heap::calloc as *const () as u64),
-        ("realloc", heap::realloc as *const () as u64),
-        ("free", heap::free as *const () as u64),
-        ("aligned_alloc", heap::aligned_alloc as *const () as u64),
-        ("posix_memalign", heap::posix_memalign as *const () as u64),
+        ("malloc", functions::malloc as *const () as u64),
+        ("calloc", functions::calloc as *const () as u64),
+        ("realloc", functions::realloc as *const () as u64),
+        ("free", functions::free as *const () as u64),
+        ("aligned_alloc", functions::aligned_alloc as *const () as u64),
+        ("posix_memalign", functions::posix_memalign as *const () as u64),
         ("sscanf", ffi::kiln_sscanf as *const () as u64),
         ("vsscanf", ffi::kiln_vsscanf as *const () as u64),
         ("__isoc99_sscanf", ffi::kiln_sscanf as *const () as u64),
@@ -81,18 +81,18 @@ pub fn script_bindings() -> Vec<(&'static str, u64)> {
             ffi::kiln_set_default_resource as *const () as u64,
         ),
     ];
-    // Operators new are the binary's, which know who is running.
+    bindings.extend(["_Znwm", "_Znam"].map(|name| (name, ffi::kiln_new as *const () as u64)));
+    // The rarer forms of operator new are the binary's, which know who is running.
     bindings.extend(libstdcxx! {
-        _Znwm _Znam _ZnwmRKSt9nothrow_t _ZnamRKSt9nothrow_t _ZnwmSt11align_val_t
-        _ZnamSt11align_val_t _ZnwmSt11align_val_tRKSt9nothrow_t
-        _ZnamSt11align_val_tRKSt9nothrow_t
+        _ZnwmRKSt9nothrow_t _ZnamRKSt9nothrow_t _ZnwmSt11align_val_t _ZnamSt11align_val_t
+        _ZnwmSt11align_val_tRKSt9nothrow_t _ZnamSt11align_val_tRKSt9nothrow_t
     });
-    let delete = ffi::kiln_delete as *const () as u64;
-    bindings.extend(DELETES.map(|name| (name, delete)));
+    // Scripts have nothing to delete but what is of their own heap.
+    bindings.extend(DELETES.map(|name| (name, functions::free as *const () as u64)));
     bindings
 }
 
-/// Every form of operator delete.
+/// Every form of operator delete. What they get beside the place is in registers that nobody reads.
 const DELETES: [&str; 12] = [
     "_ZdlPv",
     "_ZdaPv",
@@ -107,6 +107,12 @@ const DELETES: [&str; 12] = [
     "_ZdlPvSt11align_val_tRKSt9nothrow_t",
     "_ZdaPvSt11align_val_tRKSt9nothrow_t",
 ];
+
+/// A call into an image has ended without returning: nothing of it runs any more. To be said before
+/// anything else of this process allocates in C++.
+pub fn call_abandoned() {
+    heap::leave();
+}
 
 /// Sets what is done about a script that breaks its heap; the sentence that it gets says how.
 pub fn on_heap_fault(fault: fn(&str) -> !) {

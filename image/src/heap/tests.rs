@@ -160,6 +160,27 @@ fn a_block_whose_neighbour_has_run_over_is_a_fault() {
 }
 
 #[test]
+#[should_panic(expected = "was written to after it was freed")]
+fn a_block_that_is_written_to_after_it_was_freed_is_a_fault() {
+    let mut own = heap(1 << 20);
+    let place = own.get().allocate(100, 0);
+    own.get().release(place);
+    Filled::fill(place, 100, 0x41);
+    own.get().allocate(100, 0);
+}
+
+/// Or a generation that once had many small blocks could not have a large one.
+#[test]
+fn small_blocks_that_are_kept_are_not_in_the_way_of_large_ones() {
+    let mut own = heap(1 << 20);
+    for size in (1..=512).rev().step_by(3) {
+        let blocks: Vec<_> = (0..100).map(|_| own.get().allocate(size, 0)).collect();
+        blocks.iter().for_each(|place| own.get().release(*place));
+    }
+    assert!(!own.get().allocate(900 << 10, 0).is_null());
+}
+
+#[test]
 fn what_a_burst_has_used_goes_back_wherever_it_lies() {
     let mut own = heap(256 << 20);
     let blocks: Vec<*mut u8> = (0..400_000)
