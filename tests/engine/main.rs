@@ -6,6 +6,7 @@
 mod case;
 mod debuggers;
 mod foreign;
+mod heap;
 mod hermetic;
 mod image;
 mod processor;

@@ -85,3 +85,34 @@ kiln::Action on_request(kiln::Request&) { return kiln::reply(200, value); }
     kiln.get("/").expect(200, "third 1 2");
     assert!(!kiln.log().contains("died"), "{}", kiln.log());
 }
+
+/// Each is told with its generation, and the next one runs all the same.
+#[test]
+fn an_exception_at_the_end_of_a_generation_stops_nothing() {
+    let _cpu = some_cpu();
+    let throwing = "#include <kiln.h>
+struct Local { ~Local() noexcept(false) { throw std::runtime_error(\"thread-local\"); } };
+struct Static { ~Static() noexcept(false) { throw std::runtime_error(\"static\"); } };
+thread_local Local local;
+static Static object;
+static int first = std::atexit([] { throw std::runtime_error(\"first\"); });
+static int second = std::atexit([] { throw 7; });
+__attribute__((destructor)) static void down() { throw std::out_of_range(\"attribute\"); }
+kiln::Action on_request(kiln::Request&) {
+    return kiln::reply(200, (void*)&local == nullptr ? \"\" : std::to_string(first + second));
+}
+";
+    let kiln = Kiln::builder().script(throwing).workers(1).start();
+    kiln.get("/").expect(200, "0");
+    kiln.reload_with(&script("second", ""));
+    let log = kiln.until_logged("threw std::out_of_range: attribute");
+    let told: Vec<&str> = log.lines().filter(|line| line.contains(" threw ")).collect();
+    let expected = ["thread-local", "int", "first", "static", "attribute"];
+    assert_eq!(told.len(), expected.len(), "{log}");
+    for (line, what) in told.iter().zip(expected) {
+        assert!(line.ends_with(what) || line.contains(&format!("{what} generation=1")), "{line}");
+        assert!(line.contains("generation=1"), "{line}");
+    }
+    kiln.get("/").expect(200, "second 1 2");
+    assert_eq!(kiln.workers()[0]["restarts"], 0, "{log}");
+}
