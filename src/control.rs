@@ -9,8 +9,8 @@ use anstyle::{AnsiColor, Style};
 use anyhow::{Context, bail};
 use heritage::CompileSteps;
 use master::control::{
-    ControlReply, ControlRequest, GenerationState, NameStatus, OutStatus, Status, UpstreamsStatus,
-    WorkerActivity, WorkerStatus, call,
+    ControlReply, ControlRequest, GenerationState, HeldStatus, NameStatus, OutStatus, Status,
+    UpstreamsStatus, WorkerActivity, WorkerStatus, call,
 };
 
 use crate::{cli, config};
@@ -153,6 +153,9 @@ fn print_status(status: &Status) {
             duration(generation.age_s),
             generation.workers
         );
+        if generation.state == GenerationState::Draining {
+            generation.held.iter().for_each(print_held);
+        }
     }
     println!(
         "\n{HEAD}worker      pid  state     generation    requests  connections  restarts  up{HEAD:#}"
@@ -173,6 +176,22 @@ fn print_status(status: &Status) {
     }
     print_forwarding(status);
     print_upstreams(status);
+}
+
+/// What keeps a generation that drains.
+fn print_held(held: &HeldStatus) {
+    let HeldStatus { worker, requests, oldest_ms, oldest_target, .. } = held;
+    let requests = match requests {
+        1 => "1 request".to_owned(),
+        many => format!("{many} requests"),
+    };
+    let age = oldest_ms.map(|age_ms| format!(", for {} now", duration(age_ms / 1000)));
+    let target = oldest_target.as_ref().map(|target| format!(": {target}"));
+    println!(
+        "            {FAINT}kept in worker {worker} by {requests}{}{}{FAINT:#}",
+        age.unwrap_or_default(),
+        target.unwrap_or_default()
+    );
 }
 
 /// How requests get to origins: by the processes that run now, together.

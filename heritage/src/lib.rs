@@ -5,6 +5,7 @@
 //! and the bundle that a new worker starts with.
 
 mod channel;
+mod holdings;
 mod order;
 mod scoreboard;
 mod settings_file;
@@ -12,6 +13,7 @@ mod settings_file;
 use std::os::fd::OwnedFd;
 
 pub use channel::{Channel, FILES_MAX, MESSAGE_MAX, Received};
+pub use holdings::{HOLDINGS_MAX, Holding, Holdings, Oldest, TARGET_BYTES_MAX};
 pub use order::{
     ADDRESSES_MAX, CompileOutcome, CompileSteps, Diagnostic, ListenerId, NAMES_MAX, Order, Report,
     ServerNews, Severity,

@@ -15,6 +15,7 @@ use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 use nix::sys::mman::{MapFlags, ProtFlags, mmap_anonymous, munmap};
 
 use crate::WORKERS_MAX;
+use crate::holdings::Holdings;
 
 /// What a worker is doing, as `kiln status` names it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -52,7 +53,11 @@ pub struct WorkerPage {
     /// Requests and connections answered 503 for want of a server, of room in a queue, or of a
     /// place.
     pub turned_away: AtomicU64,
+    /// What it holds of each generation.
+    pub holdings: Holdings,
 }
+
+const _: () = assert!(size_of::<WorkerPage>() == 4096, "a worker can be given just its own");
 
 impl WorkerPage {
     /// Says what the worker is doing now.
@@ -76,6 +81,7 @@ impl WorkerPage {
         for counter in counters {
             counter.store(0, Ordering::Relaxed);
         }
+        self.holdings.publish(std::iter::empty());
     }
 }
 

@@ -111,6 +111,24 @@ pub struct GenerationStatus {
     pub build: CompileSteps,
     /// Workers that have it mapped.
     pub workers: usize,
+    /// What it holds in each of them, as they said last, about half a second ago.
+    #[serde(default)]
+    pub held: Vec<HeldStatus>,
+}
+
+/// What one generation holds in one worker.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HeldStatus {
+    /// Index of the worker.
+    pub worker: usize,
+    /// Requests that the generation decided and that are not over. While it drains, these keep it.
+    pub requests: u64,
+    /// Bytes that its scripts have allocated and not given back.
+    pub memory_bytes: u64,
+    /// While it drains: the age of the oldest of these requests.
+    pub oldest_ms: Option<u64>,
+    /// While it drains: the beginning of that request's target.
+    pub oldest_target: Option<String>,
 }
 
 /// What a worker does, as the master sees it.

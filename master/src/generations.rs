@@ -11,7 +11,7 @@
 
 use std::collections::{BTreeSet, VecDeque};
 use std::os::fd::OwnedFd;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use heritage::CompileSteps;
 use image::Arena;
@@ -20,6 +20,10 @@ use serde::{Deserialize, Serialize};
 
 /// Generations in the table: one for each slot, and as many again that are over, for `kiln status`.
 const GENERATIONS_MAX: usize = 2 * Arena::SLOTS as usize;
+
+/// How long one drains before that is worth a line in the log. Most requests take a second at most; a
+/// download or a stream of events may take as long as it is meant to.
+pub(crate) const DRAINS_LONG: Duration = Duration::from_secs(5);
 
 /// What a generation does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -51,6 +55,8 @@ pub(crate) struct Generation {
     pub(crate) settings: Vec<u8>,
     /// Workers that may have it mapped: from the order to load on.
     pub(crate) holders: BTreeSet<Pid>,
+    /// When that is said of one that drains; none before it does, and once it was said.
+    pub(crate) is_long_at: Option<Instant>,
 }
 
 impl Generation {
@@ -108,6 +114,7 @@ impl Generations {
             image: Some(image),
             settings,
             holders: BTreeSet::new(),
+            is_long_at: None,
         });
         self.last
     }
@@ -135,13 +142,16 @@ impl Generations {
     }
 
     /// New requests go to this one from now on; the one before it drains.
-    pub(crate) fn activate(&mut self, number: u64) {
+    pub(crate) fn activate(&mut self, number: u64, now: Instant) {
         for known in &mut self.list {
             match known.state {
                 GenerationState::Compiling if known.number == number => {
                     known.state = GenerationState::Active;
                 }
-                GenerationState::Active => known.state = GenerationState::Draining,
+                GenerationState::Active => {
+                    known.state = GenerationState::Draining;
+                    known.is_long_at = Some(now + DRAINS_LONG);
+                }
                 _ => {}
             }
         }
@@ -180,6 +190,19 @@ impl Generations {
         self.settle();
     }
 
+    /// One that has drained for long, the first time that it is asked for.
+    pub(crate) fn next_long_drain(&mut self, now: Instant) -> Option<u64> {
+        let mut list = self.list.iter_mut();
+        let found = list.find(|known| known.is_long_at.is_some_and(|at| at <= now))?;
+        found.is_long_at = None;
+        Some(found.number)
+    }
+
+    /// When [`Generations::next_long_drain`] next has one.
+    pub(crate) fn next_deadline(&self) -> Option<Instant> {
+        self.list.iter().filter_map(|known| known.is_long_at).min()
+    }
+
     /// The oldest one that only keeps a slot.
     pub(crate) fn oldest_outgoing(&self) -> Option<&Generation> {
         self.list.iter().find(|known| {
@@ -199,6 +222,7 @@ impl Generations {
                 tracing::info!(generation = known.number, "generation retired");
                 known.state = GenerationState::Retired;
             }
+            known.is_long_at = None;
             known.image = None;
             known.settings = Vec::new();
         }
@@ -222,7 +246,7 @@ mod tests {
         for worker in workers {
             generations.hold(number, Pid::from_raw(*worker));
         }
-        generations.activate(number);
+        generations.activate(number, Instant::now());
         number
     }
 
@@ -243,6 +267,21 @@ mod tests {
         generations.forget(Pid::from_raw(11));
         check(&generations, &[Retired, Active]);
         assert!(generations.find(first).unwrap().image.is_none(), "its memory is freed");
+    }
+
+    #[test]
+    fn one_that_drains_for_long_is_told_once_and_one_that_retires_never() {
+        let mut generations = Generations::default();
+        let first = served_by(&mut generations, &[10]);
+        assert_eq!(generations.next_deadline(), None);
+        let second = served_by(&mut generations, &[10]);
+        served_by(&mut generations, &[10]);
+        assert_eq!(generations.next_long_drain(Instant::now()), None);
+        generations.let_go(second, Pid::from_raw(10));
+        let due = generations.next_deadline().expect("the first drains");
+        assert_eq!(generations.next_long_drain(due), Some(first));
+        assert_eq!(generations.next_long_drain(due), None);
+        assert_eq!(generations.next_deadline(), None);
     }
 
     #[test]

@@ -427,7 +427,7 @@ impl Supervisor<'_> {
     fn finish_loaded(&mut self) {
         let Reload::Loading(loading) = std::mem::take(&mut self.reload) else { return };
         let Loading { generation, mut outcome, map_us, loaded, .. } = loading;
-        self.generations.activate(generation);
+        self.generations.activate(generation, Instant::now());
         outcome.diagnostics.extend(self.apply_configured());
         log_diagnostics(&outcome.diagnostics);
         let map_ms = map_us as f64 / 1000.0;

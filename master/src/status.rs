@@ -3,7 +3,12 @@
 use std::sync::atomic::Ordering;
 use std::time::Instant;
 
-use crate::control::{GenerationStatus, MasterStatus, Status, UpstreamsStatus, WorkerStatus};
+use nix::time::{ClockId, clock_gettime};
+
+use crate::control::{
+    GenerationStatus, HeldStatus, MasterStatus, Status, UpstreamsStatus, WorkerStatus,
+};
+use crate::generations::Generation;
 use crate::supervisor::Supervisor;
 use crate::workers::Worker;
 
@@ -16,6 +21,7 @@ impl Supervisor<'_> {
             age_s: (now - known.began).as_secs(),
             build: known.steps,
             workers: known.holders.len(),
+            held: self.held(known),
         });
         Status {
             master: MasterStatus {
@@ -38,6 +44,26 @@ impl Supervisor<'_> {
         }
     }
 
+    /// What a generation holds in each worker that has it mapped.
+    pub(crate) fn held(&self, generation: &Generation) -> Vec<HeldStatus> {
+        let now_ms = monotonic_ms();
+        let holders = self.workers.iter().filter(|(_, worker)| {
+            worker.pid().is_some_and(|pid| generation.holders.contains(&pid))
+        });
+        let of_worker = |index: usize| {
+            let mut holdings = self.scoreboard.page(index).holdings.read();
+            let held = holdings.find(|held| held.generation == generation.number)?;
+            Some(HeldStatus {
+                worker: index,
+                requests: held.requests,
+                memory_bytes: held.memory_bytes,
+                oldest_ms: held.oldest.as_ref().map(|it| now_ms.saturating_sub(it.since_ms)),
+                oldest_target: held.oldest.map(|it| it.target),
+            })
+        };
+        holders.filter_map(|(index, _)| of_worker(*index)).collect()
+    }
+
     fn worker_status(&self, index: usize, worker: &Worker, now: Instant) -> WorkerStatus {
         let page = self.scoreboard.page(index);
         WorkerStatus {
@@ -56,3 +82,11 @@ impl Supervisor<'_> {
         }
     }
 }
+
+/// The clock by which workers say since when.
+fn monotonic_ms() -> u64 {
+    let now = clock_gettime(ClockId::CLOCK_MONOTONIC).expect("every Linux has CLOCK_MONOTONIC");
+    now.tv_sec() as u64 * 1000 + now.tv_nsec() as u64 / 1_000_000
+}
+
+const _: () = assert!(heritage::HOLDINGS_MAX >= image::Arena::SLOTS as usize);

@@ -187,6 +187,7 @@ impl<'a> Supervisor<'a> {
                 self.keep_listeners(now);
                 self.kill_stuck(now);
                 self.feel_pulses(now);
+                self.tell_long_drains(now);
             }
             Phase::Draining { deadline } if *deadline <= now => {
                 tracing::warn!("the drain timeout has passed: cutting off what is unfinished");
@@ -210,6 +211,7 @@ impl<'a> Supervisor<'a> {
             self.staff_deadline(),
             self.broker.next_deadline(),
             self.pulse_deadline(),
+            self.generations.next_deadline(),
         ];
         let running = running.into_iter().flatten().min();
         let phase = match self.phase {
@@ -219,6 +221,23 @@ impl<'a> Supervisor<'a> {
         };
         let others = [self.clients.next_deadline(), self.keeper_deadline()];
         phase.into_iter().chain(others.into_iter().flatten()).min()
+    }
+
+    /// Says which generations are kept, and by what.
+    fn tell_long_drains(&mut self, now: Instant) {
+        while let Some(generation) = self.generations.next_long_drain(now) {
+            let Some(known) = self.generations.find(generation) else { continue };
+            let held = self.held(known);
+            let oldest = held.iter().max_by_key(|held| held.oldest_ms);
+            tracing::warn!(
+                generation,
+                workers = known.holders.len(),
+                requests = held.iter().map(|held| held.requests).sum::<u64>(),
+                oldest_s = oldest.and_then(|held| held.oldest_ms).map(|age_ms| age_ms / 1000),
+                oldest_target = oldest.and_then(|held| held.oldest_target.as_deref()),
+                "a generation still drains: its requests are not over"
+            );
+        }
     }
 
     fn reload_for(&mut self, client: Option<ClientId>) {

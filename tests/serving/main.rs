@@ -9,6 +9,7 @@ mod config;
 mod config_command;
 mod control;
 mod crash;
+mod draining;
 mod hygiene;
 mod origins;
 mod refusals;

@@ -75,6 +75,7 @@ pub(crate) struct Worker<H> {
     accepted: Vec<(TcpStream, SocketAddr)>,
     accepted_count: u64,
     due: Vec<usize>,
+    pub(crate) next_survey_ms: u64,
 }
 
 impl<H: Hooks> Worker<H> {
@@ -102,6 +103,7 @@ impl<H: Hooks> Worker<H> {
             accepted: Vec::new(),
             accepted_count: 0,
             due: Vec::new(),
+            next_survey_ms: 0,
         })
     }
 
@@ -346,6 +348,7 @@ impl<H: Hooks> Worker<H> {
 
     /// What the master is to know after this turn.
     fn report(&mut self) {
+        self.survey();
         while let Some(held) = self.ctx.returned.take() {
             self.hooks.release(held);
         }

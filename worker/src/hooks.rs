@@ -85,6 +85,11 @@ impl Hold {
     pub(crate) fn new(held: Held, returned: &Returned) -> Self {
         Hold { held: Some(held), returned: returned.clone() }
     }
+
+    /// Number of the generation.
+    pub(crate) fn generation(&self) -> u64 {
+        self.held.as_ref().map_or(0, |held| held.0)
+    }
 }
 
 impl Drop for Hold {

@@ -6,7 +6,8 @@
 //!
 //! Reading order: `event_loop` (whose turn it is), `connection` (a client connection's states),
 //! `request` (from a head to a decision), `origins` and `exchange` (to an origin and back), `tunnel`
-//! (when there are no messages any more), `upstreams` (which server); below these `wire`, `buffers`,
+//! (when there are no messages any more), `upstreams` (which server), `survey` (what generations
+//! hold); below these `wire`, `buffers`,
 //! `pipes`, `timers`, `table`, `listener`, `clients`.
 #![forbid(unsafe_code)]
 
@@ -24,6 +25,7 @@ mod origin;
 mod origins;
 mod pipes;
 mod request;
+mod survey;
 mod table;
 mod timers;
 mod tunnel;

@@ -17,6 +17,7 @@ use crate::connection::{Connection, Next, State};
 use crate::context::Context;
 use crate::event_loop::Worker;
 use crate::hooks::{Hold, Hooks};
+use crate::survey::Label;
 use crate::table::Id;
 use crate::upstreams::{Deed, Patience, ServerId, UpstreamId, Upstreams, hash};
 use crate::wire::Fill;
@@ -81,7 +82,11 @@ pub(crate) enum Awaited {
 pub(crate) struct Request {
     pub(crate) phase: Phase,
     /// Keeps the generation that decided on it.
-    _hold: Hold,
+    pub(crate) hold: Hold,
+    /// When it was decided.
+    pub(crate) began_ms: u64,
+    /// For whoever wonders what that generation waits for.
+    pub(crate) target: Label,
     pub(crate) purpose: Purpose,
     pub(crate) upstream: UpstreamId,
     /// What decides about the server, where the upstream balances by hash.
@@ -419,11 +424,14 @@ impl Connection {
             head.release(&mut ctx.buffers);
             return written;
         }
+        let target = Label::of(request_head.target.of(bytes));
         self.wire.inbound.consume(facts.length);
         let body = BodyDecoder::from(facts.framing);
         self.state = State::Exchange(Request {
             phase: Phase::Connecting,
-            _hold: hold,
+            hold,
+            began_ms: ctx.now_ms,
+            target,
             purpose: facts.purpose,
             upstream: route.upstream,
             key_hash: route.key_hash,

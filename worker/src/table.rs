@@ -95,6 +95,10 @@ impl<T> Table<T> {
         self.slots.len()
     }
 
+    pub(crate) fn values(&self) -> impl Iterator<Item = &T> {
+        self.slots.iter().map(|(_, (_, value))| value)
+    }
+
     pub(crate) fn ids(&self) -> Vec<Id> {
         self.slots.iter().map(|(index, (tag, _))| Id { index: index as u32, tag: *tag }).collect()
     }
