@@ -8,11 +8,12 @@
 //! Reading order: `cases` (what is compared), `peers` (the servers), `rounds` (the turns), `load`
 //! (wrk) and `bodies` (the loader of large bodies, with `origin` at its other end), `cpu`,
 //! `demands` (the verdicts), `reuse` (connections to the origin), `start` (compiling beside
-//! starting), `report` and `table` (what is printed).
+//! starting), `retirement` (thousands of reloads), `report`, `table` and `chart` (what is printed).
 #![forbid(unsafe_code)]
 
 mod bodies;
 mod cases;
+mod chart;
 mod cpu;
 mod demands;
 mod figures;
@@ -23,6 +24,7 @@ mod origin;
 mod peers;
 mod process;
 mod report;
+mod retirement;
 mod reuse;
 mod rounds;
 mod start;
@@ -88,6 +90,9 @@ enum Part {
     Reuse,
     /// Compiling, starting, replacing a worker.
     Start,
+    /// 10,000 reloads of a script that leaks: what grows, in which process; curves in
+    /// target/retirement.svg.
+    Retirement,
 }
 
 /// Rounds that a server gets in each case: so many that one disturbed round does not move a median.
@@ -131,7 +136,10 @@ fn run(options: &Options) -> anyhow::Result<Report> {
     let cases: Vec<_> = cases::ALL.iter().filter(|case| wanted(case.part)).collect();
     let reuse = if wanted(Part::Reuse) { reuse::DURATION } else { Duration::ZERO };
     let start = if wanted(Part::Start) { start::DURATION } else { Duration::ZERO };
-    let duration = cases.iter().map(|case| bench.duration(case)).sum::<Duration>() + reuse + start;
+    let (reloads, retirement) = retirement::plan(options.quick);
+    let retirement = if wanted(Part::Retirement) { retirement } else { Duration::ZERO };
+    let cases_last = cases.iter().map(|case| bench.duration(case)).sum::<Duration>();
+    let duration = cases_last + reuse + start + retirement;
     eprintln!("bench: this takes about {} s", duration.as_secs());
 
     let mut report = Report::new(machine::Machine::read(&bench.kiln)?, &bench);
@@ -143,6 +151,9 @@ fn run(options: &Options) -> anyhow::Result<Report> {
     }
     if wanted(Part::Start) {
         report.start = Some(start::measure(&bench).context("start")?);
+    }
+    if wanted(Part::Retirement) {
+        report.retirement = Some(retirement::measure(&bench, reloads).context("retirement")?);
     }
     Ok(report)
 }

@@ -4,6 +4,7 @@ use serde::Serialize;
 
 use crate::load::{CONNECTIONS, Load};
 use crate::machine::Machine;
+use crate::retirement::Retirement;
 use crate::reuse::Reuse;
 use crate::rounds::{Bench, Compared};
 use crate::start::Start;
@@ -19,6 +20,7 @@ pub(crate) struct Report {
     pub(crate) cases: Vec<Compared>,
     pub(crate) reuse: Vec<Reuse>,
     pub(crate) start: Option<Start>,
+    pub(crate) retirement: Option<Retirement>,
 }
 
 impl Report {
@@ -32,6 +34,7 @@ impl Report {
             cases: Vec::new(),
             reuse: Vec::new(),
             start: None,
+            retirement: None,
         }
     }
 

@@ -6,10 +6,12 @@ use std::fmt::Write;
 use comfy_table::presets::NOTHING;
 use comfy_table::{Attribute, Cell, CellAlignment, Color, Table};
 
+use crate::chart;
 use crate::demands::Verdict;
 use crate::figures::{Metric, Spread, counted};
 use crate::peers::FLOOR;
 use crate::report::Report;
+use crate::retirement::{Curve, Quantity, Retirement};
 use crate::reuse::Reuse;
 use crate::rounds::{Compared, Figures};
 use crate::start::Start;
@@ -51,6 +53,21 @@ pub(crate) fn render(report: &Report) -> String {
     if let Some(start) = &report.start {
         line("\nStarting beside compiling; median (least-most)\n");
         line(&started(start).to_string());
+    }
+    if let Some(retirement) = &report.retirement {
+        let Retirement { reloads, reload_ms, picture, .. } = retirement;
+        line(&format!(
+            "\n{reloads} reloads of a script that leaks, each {} ms; curves: {}\n",
+            shown(*reload_ms, 1),
+            picture.display()
+        ));
+        for quantity in Quantity::ALL {
+            let curves: Vec<&Curve> =
+                retirement.curves.iter().filter(|curve| curve.quantity == quantity).collect();
+            line(&format!("{}, of each process, over reloads", quantity.name()));
+            line(&chart::text(&curves));
+        }
+        line(&grown(&retirement.curves).to_string());
     }
     if !report.cases.is_empty() {
         line("\nWhat is demanded of Kiln: its figure over the peer's, in the same round\n");
@@ -185,6 +202,25 @@ fn started(start: &Start) -> Table {
         [("binary", start.binary_bytes), ("binary, stripped", start.stripped_bytes)]
     {
         table.add_row(vec![Cell::new(what), right(format!("{:.1} MB", bytes as f64 / 1e6))]);
+    }
+    table
+}
+
+fn grown(curves: &[Curve]) -> Table {
+    let mut table = plain();
+    table.set_header(["", "", "first", "last", "for each 1000 reloads", "at most", ""]);
+    for curve in curves {
+        let at = |sample: Option<&(f32, f32)>| right(sample.map_or(0.0, |(_, held)| *held));
+        let word = if curve.is_met { "met" } else { "not met" };
+        table.add_row(vec![
+            Cell::new(curve.quantity.name()).add_attribute(Attribute::Bold),
+            Cell::new(&curve.process),
+            at(curve.samples.first()),
+            at(curve.samples.last()),
+            right(format!("{:+.2}", curve.per_1000_reloads)),
+            right(format!("{:.2}", curve.limit)),
+            coloured(Cell::new(word), curve.is_met).add_attribute(Attribute::Bold),
+        ]);
     }
     table
 }

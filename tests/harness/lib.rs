@@ -32,7 +32,9 @@ pub use load::{Checked, Checker, Lost, Wrk, WrkReport};
 pub use network::Network;
 pub use nginx::Nginx;
 pub use origin::{Origin, Received};
-pub use process::{descriptors, is_alive, mappings, processes_marked, resident_kb, state};
+pub use process::{
+    descriptors, is_alive, mappings, private_kb, processes_marked, resident_kb, state,
+};
 pub use server::Server;
 pub use steps::{Stepped, Steps};
 

@@ -58,3 +58,10 @@ pub fn resident_kb(pid: i32) -> u64 {
     let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
     line.and_then(|rest| rest.split_whitespace().next()?.parse().ok()).unwrap_or(0)
 }
+
+/// Kilobytes of memory that a process shares with nobody; 0 if there is no such process.
+pub fn private_kb(pid: i32) -> u64 {
+    let rollup = fs::read_to_string(format!("/proc/{pid}/smaps_rollup")).unwrap_or_default();
+    let lines = rollup.lines().filter_map(|line| line.strip_prefix("Private_Dirty:"));
+    lines.filter_map(|rest| rest.split_whitespace().next()?.parse::<u64>().ok()).sum()
+}

@@ -1,5 +1,5 @@
 //! Kiln under traffic as it comes: large bodies, peers that are slow, networks that lose packets, tunnels,
-//! thousands of clients at once, and what a request costs.
+//! thousands of clients at once, what a request costs, and what generations leave behind.
 //!
 //! Those that read a clock or a memory figure, or take the whole machine, begin with [`alone`], the others with [`beside_others`].
 
@@ -8,6 +8,7 @@ mod content;
 mod faults;
 mod hot_path;
 mod load;
+mod retirement;
 mod streaming;
 mod tunnels;
 
