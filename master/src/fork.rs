@@ -83,6 +83,16 @@ pub(crate) fn fork(child: Child, keep: &[RawFd], role: impl FnOnce() -> i32) -> 
     }
 }
 
+/// Has the C library read /etc/localtime, which it does when it is first asked for a date, be it one
+/// in UTC. A script may ask for one, and a worker opens no path.
+// gmtime_r() has no safe wrapper.
+#[allow(unsafe_code)]
+pub(crate) fn read_time_zone() {
+    let mut date = std::mem::MaybeUninit::<libc::tm>::uninit();
+    // SAFETY: both pointers are valid, and there is one thread.
+    unsafe { libc::gmtime_r(&0, date.as_mut_ptr()) };
+}
+
 fn hygiene(child: Child, master: Pid, keep: &[RawFd]) -> io::Result<()> {
     set_pdeathsig(match child {
         Child::Worker { .. } => Signal::SIGUSR1,

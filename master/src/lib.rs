@@ -120,5 +120,6 @@ pub fn run(
     arena: image::Arena,
     roles: &mut dyn Roles,
 ) -> Result<Stopped, StartError> {
+    fork::read_time_zone();
     Supervisor::start(settings, arena, roles)?.run()
 }
