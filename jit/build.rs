@@ -6,6 +6,8 @@
 mod arguments;
 #[path = "build/headers.rs"]
 mod headers;
+#[path = "src/pattern.rs"]
+mod pattern;
 #[path = "build/symbols.rs"]
 mod symbols;
 #[path = "build/toolchain.rs"]
@@ -19,7 +21,7 @@ use arguments::{KILN_INCLUDE, Unit};
 use toolchain::Toolchain;
 
 fn main() {
-    for path in ["build.rs", "build", "shim", "src/arguments.rs", "../pch"] {
+    for path in ["build.rs", "build", "shim", "src/arguments.rs", "src/pattern.rs", "../pch"] {
         println!("cargo::rerun-if-changed={path}");
     }
     let out = PathBuf::from(env::var_os("OUT_DIR").expect("cargo sets OUT_DIR"));
@@ -35,6 +37,7 @@ fn main() {
         println!("cargo::rustc-env=KILN_{}={}", set.to_uppercase(), out.join(set).display());
         symbols::write_table(&libraries, &pch, set, &out);
     }
+    symbols::check_refused(&libraries, &pch);
     symbols::compile_tables(&out);
     toolchain.link();
 

@@ -1,7 +1,7 @@
 //! Turns the symbol lists of `pch/` into tables that the linker fills with addresses.
 //!
-//! Each list becomes a file of names, one a line, and an assembler file with as many addresses in
-//! the same order. The linker does the rest: what is named is linked in, and nothing is looked up at
+//! Each list becomes a file of names, one a line, one of its groups, and an assembler file with as
+//! many addresses as there are names, in the same order. The linker does the rest: what is named is linked in, and nothing is looked up at
 //! run time. Names that Kiln itself provides go to a file of their own.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -12,6 +12,7 @@ use std::path::Path;
 use object::read::archive::ArchiveFile;
 use object::{Object, ObjectSymbol, SymbolKind};
 
+use crate::pattern::matches;
 use crate::toolchain::{Toolchain, gcc_file};
 
 /// What each library defines.
@@ -34,43 +35,67 @@ impl Libraries {
     }
 }
 
-/// Writes `OUT/SET.names`, `OUT/SET.own` and `OUT/SET.s` from `pch/SET.symbols`.
-pub(crate) fn write_table(libraries: &Libraries, pch: &Path, set: &str, out: &Path) {
-    let list = pch.join(format!("{set}.symbols"));
+/// Names of one group of a list.
+#[derive(Default)]
+struct Group {
+    /// `[name] reason`, as it stands in the list.
+    head: String,
+    names: Names,
+    /// Names of Kiln's own.
+    own: BTreeSet<String>,
+}
+
+/// Reads `pch/LIST`: groups of names that the libraries have.
+fn read_list(libraries: &Libraries, list: &Path) -> Vec<Group> {
     let text =
-        fs::read_to_string(&list).unwrap_or_else(|error| panic!("{}: {error}", list.display()));
-    let (mut names, mut own) = (Names::new(), BTreeSet::new());
+        fs::read_to_string(list).unwrap_or_else(|error| panic!("{}: {error}", list.display()));
+    let mut groups: Vec<Group> = Vec::new();
     let mut unknown = String::new();
-    for (number, line) in text.lines().enumerate() {
-        if line.is_empty() || line.starts_with(['#', '[']) {
-            continue;
-        }
-        let place = format!("{}:{}", list.display(), number + 1);
-        let (library, patterns) =
-            line.split_once(": ").unwrap_or_else(|| panic!("{place}: expected LIBRARY: NAME..."));
-        if library == "kiln" {
-            own.extend(patterns.split_whitespace().map(str::to_owned));
-            continue;
-        }
-        let defined =
-            libraries.0.get(library).unwrap_or_else(|| panic!("{place}: no library {library}"));
-        for pattern in patterns.split_whitespace() {
-            if let Some(pattern) = pattern.strip_prefix('!') {
-                let before = names.len();
-                names.retain(|name, _| !matches(pattern, name));
-                if names.len() == before {
-                    unknown += &format!("\n{place}: no pattern above has {pattern}");
-                }
+    for part in text.split("\n[").skip(1) {
+        let mut group = Group::default();
+        let mut excluded = Vec::new();
+        let mut lines = part.lines();
+        group.head = format!("[{}", lines.next().expect("a part has a first line"));
+        let is_comment = |line: &&str| line.is_empty() || line.starts_with('#');
+        for line in lines.filter(|line| !is_comment(line) && !line.starts_with("instead: ")) {
+            let place = format!("{}: {line}", list.display());
+            let (library, patterns) =
+                line.split_once(": ").unwrap_or_else(|| panic!("{place}: expected LIBRARY: NAME"));
+            if library == "kiln" {
+                group.own.extend(patterns.split_whitespace().map(str::to_owned));
                 continue;
             }
-            let mut matching = defined.iter().filter(|(name, _)| matches(pattern, name)).peekable();
-            if matching.peek().is_none() {
-                unknown += &format!("\n{place}: {library} has no symbol {pattern}");
+            let defined =
+                libraries.0.get(library).unwrap_or_else(|| panic!("{place}: no library {library}"));
+            for pattern in patterns.split_whitespace() {
+                let exclusion = pattern.strip_prefix('!');
+                let pattern = exclusion.unwrap_or(pattern);
+                let mut matching =
+                    defined.iter().filter(|(name, _)| matches(pattern, name)).peekable();
+                if matching.peek().is_none() {
+                    unknown += &format!("\n{place}: {library} has no symbol {pattern}");
+                }
+                if exclusion.is_some() {
+                    excluded.push(pattern.to_owned());
+                } else {
+                    group.names.extend(matching.map(|(name, of)| (name.clone(), of.clone())));
+                }
             }
-            names.extend(matching.map(|(name, version)| (name.clone(), version.clone())));
         }
+        let is_excluded = |name: &String| excluded.iter().any(|pattern| matches(pattern, name));
+        group.names.retain(|name, _| !is_excluded(name));
+        groups.push(group);
     }
     assert!(unknown.is_empty(), "{unknown}");
+    groups
+}
+
+/// Writes `OUT/SET.names`, `OUT/SET.own`, `OUT/SET.groups` and `OUT/SET.s` from `pch/SET.symbols`.
+pub(crate) fn write_table(libraries: &Libraries, pch: &Path, set: &str, out: &Path) {
+    let groups = read_list(libraries, &pch.join(format!("{set}.symbols")));
+    let own: BTreeSet<&String> = groups.iter().flat_map(|group| &group.own).collect();
+    let mut names: BTreeMap<&String, &Option<String>> =
+        groups.iter().flat_map(|group| &group.names).collect();
     names.retain(|name, _| !own.contains(name));
 
     let mut assembly = format!(
@@ -89,10 +114,37 @@ pub(crate) fn write_table(libraries: &Libraries, pch: &Path, set: &str, out: &Pa
         written.expect("a string is writable");
     }
     assembly += "    .section .note.GNU-stack,\"\",@progbits\n";
-    let names: String = names.keys().map(|name| format!("{name}\n")).collect();
-    let own: String = own.iter().map(|name| format!("{name}\n")).collect();
-    for (suffix, content) in [("names", names), ("own", own), ("s", assembly)] {
+    let lines = |names: &mut dyn Iterator<Item = &String>| -> String {
+        names.map(|name| format!("{name}\n")).collect()
+    };
+    // The numbers of names in the table, since the names themselves are there already.
+    let number = |name: &String| names.keys().position(|known| *known == name);
+    let grouped = groups.iter().map(|group| {
+        let numbers: Vec<String> =
+            group.names.keys().filter_map(number).map(|number| number.to_string()).collect();
+        let own: Vec<&str> = group.own.iter().map(String::as_str).collect();
+        format!("{}\n{}\n{}\n", group.head, own.join(" "), numbers.join(" "))
+    });
+    for (suffix, content) in [
+        ("names", lines(&mut names.keys().copied())),
+        ("own", lines(&mut own.iter().copied())),
+        ("groups", grouped.collect()),
+        ("s", assembly),
+    ] {
         fs::write(out.join(format!("{set}.{suffix}")), content).expect("OUT_DIR is writable");
+    }
+}
+
+/// Checks that `pch/workers.refused` explains what exists, and what a worker does not have.
+pub(crate) fn check_refused(libraries: &Libraries, pch: &Path) {
+    let allowed = read_list(libraries, &pch.join("workers.symbols"));
+    for group in read_list(libraries, &pch.join("workers.refused")) {
+        for name in group.names.keys() {
+            let has = |with: &&Group| with.names.contains_key(name) || with.own.contains(name);
+            if let Some(with) = allowed.iter().find(has) {
+                panic!("{name} is refused in {} and allowed in {}", group.head, with.head);
+            }
+        }
     }
 }
 
@@ -100,14 +152,6 @@ pub(crate) fn write_table(libraries: &Libraries, pch: &Path, set: &str, out: &Pa
 pub(crate) fn compile_tables(out: &Path) {
     let mut build = cc::Build::new();
     build.file(out.join("workers.s")).file(out.join("programs.s")).compile("kilntables");
-}
-
-/// Whether `name` is of the form of `pattern`, in which `*` stands for any characters.
-fn matches(pattern: &str, name: &str) -> bool {
-    let Some((head, rest)) = pattern.split_once('*') else { return pattern == name };
-    let Some(tail) = name.strip_prefix(head) else { return false };
-    rest.is_empty()
-        || (0..=tail.len()).any(|from| tail.is_char_boundary(from) && matches(rest, &tail[from..]))
 }
 
 /// Functions and data that others may link against. Thread-locals have no one address.
