@@ -1,7 +1,8 @@
 // Kiln's script API.
 //
-// A script defines hooks: plain functions that the load balancer finds by name. An absent hook costs
-// nothing. Scripts in one folder are asked in the order of their file names, until one decides:
+// A script defines hooks: plain functions in no namespace, that the load balancer finds by name and
+// type. There is one, called for each request once its head has arrived. Scripts in one folder are
+// asked in the order of their file names, until one decides:
 //
 //     kiln::Action on_request(kiln::Request& request) {
 //         if (request.path() == "/hello") return kiln::reply(200, "hello world\n");
@@ -11,6 +12,9 @@
 // Reading a request makes no call: everything is a view over the parsed head. A view lives until the
 // hook returns; copy into a std::string what must live longer. A C++ exception that leaves a hook
 // fails that one request with 500 and harms no other.
+//
+// Every script has this header and what it includes, with or without `#include <kiln.h>`; the line is
+// for editors and other compilers.
 #pragma once
 
 #include "abi.h"
@@ -126,7 +130,7 @@ struct Header {
 };
 
 /// What to do with a request. Made by forward(), reply(), close() and next().
-class [[nodiscard]] Action {
+class [[nodiscard("an action does nothing until the hook returns it")]] Action {
 public:
     /// Adds a field to a reply. Throws std::invalid_argument for anything but a reply.
     Action header(std::string_view name, std::string_view value) const {
@@ -300,6 +304,3 @@ inline std::string decode(std::string_view text) {
 }
 
 }  // namespace kiln
-
-/// The hook: called once for each request, when its head has arrived.
-kiln::Action on_request(kiln::Request& request);

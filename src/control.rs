@@ -4,14 +4,16 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use anstream::println;
+use anstream::{print, println};
 use anstyle::{AnsiColor, Style};
 use anyhow::{Context, bail};
 use heritage::CompileSteps;
 use master::control::{
-    ControlReply, ControlRequest, GenerationState, HeldStatus, NameStatus, OutStatus, Status,
+    ControlReply, ControlRequest, GenerationState, HeldStatus, NameStatus, OutStatus,
+    RefusalStatus, Status,
     UpstreamsStatus, WorkerActivity, WorkerStatus, call,
 };
+use tools::print::painted;
 
 use crate::{cli, config};
 
@@ -38,7 +40,7 @@ pub(crate) fn reload(arguments: &cli::Ask) -> anyhow::Result<ExitCode> {
     match reply {
         ControlReply::Reloaded { generation, steps, map_ms, total_ms, workers, diagnostics } => {
             if !quiet {
-                print_diagnostics(&diagnostics);
+                print!("{}", painted(&diagnostics));
                 println!(
                     "{GOOD}generation {generation}{GOOD:#} serves in {workers} worker{}",
                     if workers == 1 { "" } else { "s" }
@@ -49,7 +51,7 @@ pub(crate) fn reload(arguments: &cli::Ask) -> anyhow::Result<ExitCode> {
         }
         ControlReply::Refused { generation_serving, diagnostics, reason } => {
             if !quiet {
-                print_diagnostics(&diagnostics);
+                print!("{}", painted(&diagnostics));
                 println!("{BAD}refused:{BAD:#} {reason}");
                 match generation_serving {
                     Some(serving) => println!("generation {serving} serves on"),
@@ -60,12 +62,6 @@ pub(crate) fn reload(arguments: &cli::Ask) -> anyhow::Result<ExitCode> {
         }
         ControlReply::Invalid { reason } => bail!("the master refused the command: {reason}"),
         ControlReply::Status(_) => bail!("the master answered another command"),
-    }
-}
-
-fn print_diagnostics(diagnostics: &[heritage::Diagnostic]) {
-    for diagnostic in diagnostics {
-        println!("{}", diagnostic.rendered.trim_end());
     }
 }
 
@@ -176,6 +172,10 @@ fn print_status(status: &Status) {
     }
     print_forwarding(status);
     print_upstreams(status);
+    if let Some(RefusalStatus { age_s, reason, diagnostics }) = &status.refused {
+        println!("\n{BAD}last reload refused{BAD:#}  {} ago: {reason}", duration(*age_s));
+        print!("{}", painted(diagnostics));
+    }
 }
 
 /// What keeps a generation that drains.

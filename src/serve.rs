@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use cache::Folder;
-use heritage::{Channel, CompileOutcome, Diagnostic, Inheritance};
+use heritage::{Channel, CompileOutcome, Diagnostic, Inheritance, Severity};
 use image::Arena;
 use jit::{Cache, Job, Source, SymbolTable};
 use master::{CompileJob, Configured, Roles, StartError, Stopped};
@@ -41,16 +41,7 @@ pub(crate) fn serve(arguments: &cli::Serve) -> anyhow::Result<ExitCode> {
     logs::start();
     let arena = Arena::reserve()?;
     let settings = config.master.clone();
-    let mut children = Children {
-        arguments,
-        script: config.script.clone(),
-        compile: config.compile.clone(),
-        arena,
-        descriptors_max: raise_descriptors(),
-        started_with: config,
-        has_started: false,
-        connections: 0,
-    };
+    let mut children = Children::new(arguments, config, arena);
     match master::run(settings, arena, &mut children) {
         Ok(Stopped::Fast | Stopped::Drained) => Ok(ExitCode::SUCCESS),
         Ok(Stopped::DrainTimedOut) => Ok(ExitCode::FAILURE),
@@ -123,6 +114,19 @@ struct Children {
 }
 
 impl Children {
+    fn new(arguments: cli::Serve, config: Config, arena: Arena) -> Self {
+        Children {
+            arguments,
+            script: config.script.clone(),
+            compile: config.compile.clone(),
+            arena,
+            descriptors_max: raise_descriptors(),
+            started_with: config,
+            has_started: false,
+            connections: 0,
+        }
+    }
+
     /// Where earlier compiles left things; none if nothing is to be kept.
     fn cache(&self) -> Option<PathBuf> {
         let path = self.compile.cache.clone().or_else(cache_default);
@@ -175,7 +179,10 @@ impl Roles for Children {
             cpu: &self.compile.cpu,
             cache,
         });
-        outcome.diagnostics.extend(unusable.map(|error| jit::warning(error.to_string())));
+        if let Some(error) = unusable {
+            outcome.counts.add(Severity::Warning);
+            outcome.diagnostics.push(Diagnostic::about(Severity::Warning, "", error.to_string()));
+        }
         outcome
     }
 

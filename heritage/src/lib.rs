@@ -5,6 +5,7 @@
 //! and the bundle that a new worker starts with.
 
 mod channel;
+pub mod diagnostic;
 mod holdings;
 mod order;
 mod scoreboard;
@@ -13,10 +14,10 @@ mod settings_file;
 use std::os::fd::OwnedFd;
 
 pub use channel::{Channel, FILES_MAX, MESSAGE_MAX, Received};
+pub use diagnostic::{Counts, Diagnostic, Edit, Note, Position, Severity};
 pub use holdings::{HOLDINGS_MAX, Holding, Holdings, Oldest, TARGET_BYTES_MAX};
 pub use order::{
-    ADDRESSES_MAX, CompileOutcome, CompileSteps, Diagnostic, ListenerId, NAMES_MAX, Order, Report,
-    ServerNews, Severity,
+    ADDRESSES_MAX, CompileOutcome, CompileSteps, ListenerId, NAMES_MAX, Order, Report, ServerNews,
 };
 pub use scoreboard::{OwnPage, Scoreboard, WorkerPage, WorkerState};
 pub use settings_file::{SETTINGS_BYTES_MAX, read_settings, settings_file};

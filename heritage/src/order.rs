@@ -8,6 +8,8 @@ use std::net::SocketAddr;
 
 use serde::{Deserialize, Serialize};
 
+use crate::diagnostic::{Counts, Diagnostic};
+
 /// Names of servers that one configuration has, all upstreams together.
 ///
 /// Each is asked for again every few seconds; that many keep a resolver busy already.
@@ -136,35 +138,6 @@ pub enum ServerNews {
     },
 }
 
-/// How grave a diagnostic is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Severity {
-    /// Explains the one before it.
-    Note,
-    /// The script loads all the same.
-    Warning,
-    /// The script is refused.
-    Error,
-}
-
-/// One message about a script, with the place it is about.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Diagnostic {
-    /// How grave it is.
-    pub severity: Severity,
-    /// File, as the operator named it; empty when the message is about no file.
-    pub file: String,
-    /// Line, from 1; 0 when unknown.
-    pub line: u32,
-    /// Column, from 1; 0 when unknown.
-    pub column: u32,
-    /// The message alone.
-    pub message: String,
-    /// The message as Clang prints it, with file, line, source text and caret; without colours.
-    pub rendered: String,
-}
-
 /// Milliseconds that each step of a compile took; nothing for those that an earlier compile spared.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct CompileSteps {
@@ -187,8 +160,10 @@ pub struct CompileSteps {
 pub struct CompileOutcome {
     /// Whether the memfd now holds an image.
     pub compiled: bool,
-    /// Every diagnostic, in Clang's order.
+    /// Diagnostics in Clang's order, each once; see [`crate::diagnostic::limit`].
     pub diagnostics: Vec<Diagnostic>,
+    /// How many there are, those included for which there was no room.
+    pub counts: Counts,
     /// How long each step took.
     pub steps: CompileSteps,
 }

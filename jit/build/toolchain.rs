@@ -72,11 +72,13 @@ impl Toolchain {
     /// The C++ side of the FFI. Clang's headers take half a minute, so it is made again only when
     /// its sources changed, and not with every change of `kiln.h`.
     pub(crate) fn compile_shim(&self, out: &Path) {
-        const SOURCES: [&str; 3] = ["shim/cpu.cc", "shim/front_end.cc", "shim/orc.cc"];
+        const SOURCES: [&str; 4] =
+            ["shim/cpu.cc", "shim/front_end.cc", "shim/hooks.cc", "shim/orc.cc"];
+        const HEADERS: [&str; 2] = ["shim/hooks.h", "shim/shim.h"];
         let modified = |path: &Path| path.metadata().and_then(|found| found.modified()).ok();
         let made = modified(&out.join("libkilnshim.a"));
         let is_newer = |source: &&str| modified(Path::new(source)) > made;
-        if made.is_none() || SOURCES.iter().chain(&["shim/shim.h"]).any(is_newer) {
+        if made.is_none() || SOURCES.iter().chain(&HEADERS).any(is_newer) {
             self.cc().files(SOURCES).cargo_metadata(false).compile("kilnshim");
         }
         println!("cargo::rustc-link-search=native={}", out.display());

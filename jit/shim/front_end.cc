@@ -1,14 +1,22 @@
 // Clang: source to module or precompiled header, over a file system that callbacks answer for.
 
+#include "hooks.h"
 #include "shim.h"
 
+#include <clang/AST/Decl.h>
 #include <clang/Basic/DiagnosticOptions.h>
+#include <clang/Basic/SourceManager.h>
 #include <clang/CodeGen/CodeGenAction.h>
+#include <clang/CodeGen/ModuleBuilder.h>
 #include <clang/Frontend/CompilerInstance.h>
 #include <clang/Frontend/CompilerInvocation.h>
 #include <clang/Frontend/FrontendActions.h>
+#include <clang/Frontend/MultiplexConsumer.h>
 #include <clang/Frontend/TextDiagnosticPrinter.h>
+#include <clang/Frontend/Utils.h>
+#include <clang/Lex/Lexer.h>
 #include <clang/Serialization/PCHContainerOperations.h>
+#include <llvm/ADT/StringExtras.h>
 #include <llvm/IR/Module.h>
 #include <llvm/Support/MemoryBuffer.h>
 #include <llvm/Support/Path.h>
@@ -98,16 +106,28 @@ private:
   const kshim_files &files;
 };
 
+// A place as `#line` and includes make it appear, which lives as long as the source manager.
+kshim_place presumed(const SourceManager &sources, SourceLocation location) {
+  PresumedLoc place;
+  if (location.isValid()) place = sources.getPresumedLoc(location);
+  if (place.isInvalid()) return {};
+  return {borrow(place.getFilename()), place.getLine(), place.getColumn()};
+}
+
 // Hands every diagnostic over twice: its parts, and the text that Clang's own printer makes of it.
 class Reporter final : public DiagnosticConsumer {
 public:
   Reporter(const kshim_diagnostics &sink, DiagnosticOptions *options)
       : sink(sink), stream(text), printer(stream, options) {}
 
-  void BeginSourceFile(const LangOptions &language, const Preprocessor *preprocessor) override {
-    printer.BeginSourceFile(language, preprocessor);
+  void BeginSourceFile(const LangOptions &of, const Preprocessor *preprocessor) override {
+    language = &of;
+    printer.BeginSourceFile(of, preprocessor);
   }
-  void EndSourceFile() override { printer.EndSourceFile(); }
+  void EndSourceFile() override {
+    printer.EndSourceFile();
+    language = nullptr;
+  }
 
   void HandleDiagnostic(DiagnosticsEngine::Level level, const Diagnostic &info) override {
     DiagnosticConsumer::HandleDiagnostic(level, info);
@@ -117,20 +137,133 @@ public:
     printer.HandleDiagnostic(level, info);
     stream.flush();
 
-    PresumedLoc place;
-    if (info.hasSourceManager() && info.getLocation().isValid())
-      place = info.getSourceManager().getPresumedLoc(info.getLocation());
-    StringRef file = place.isValid() ? place.getFilename() : "";
-    int severity = level >= DiagnosticsEngine::Error ? 2 : level == DiagnosticsEngine::Warning;
-    sink.report(sink.context, severity, borrow(file), place.isValid() ? place.getLine() : 0,
-                place.isValid() ? place.getColumn() : 0, borrow(message), borrow(text));
+    kshim_diagnostic found{};
+    found.severity = level >= DiagnosticsEngine::Error ? 2 : level == DiagnosticsEngine::Warning;
+    found.message = borrow(message);
+    found.rendered = borrow(text);
+    StringRef option = DiagnosticIDs::getWarningOptionForDiag(info.getID());
+    found.option = borrow(option);
+    bool is_ours = info.getID() >= diag::DIAG_UPPER_LIMIT;
+    unsigned category = is_ours ? 0 : DiagnosticIDs::getCategoryNumberForDiag(info.getID());
+    found.category =
+        borrow(is_ours ? "Hook" : DiagnosticIDs::getCategoryNameFromID(category));
+    std::vector<kshim_place> includes;
+    std::vector<kshim_edit> edits;
+    if (info.hasSourceManager() && info.getLocation().isValid() && language)
+      locate(info, found, includes, edits);
+    found.includes = includes.data();
+    found.includes_count = includes.size();
+    found.edits = edits.data();
+    found.edits_count = edits.size();
+    sink.report(sink.context, &found);
   }
 
 private:
+  void locate(const Diagnostic &info, kshim_diagnostic &found, std::vector<kshim_place> &includes,
+              std::vector<kshim_edit> &edits) {
+    const SourceManager &sources = info.getSourceManager();
+    found.place = presumed(sources, info.getLocation());
+    // Behind the token, or the range that it begins or is in.
+    SourceLocation at = sources.getExpansionLoc(info.getLocation());
+    SourceLocation end = Lexer::getLocForEndOfToken(at, 0, sources, *language);
+    for (const CharSourceRange &range : info.getRanges()) {
+      CharSourceRange whole = Lexer::makeFileCharRange(range, sources, *language);
+      if (whole.isValid() && sources.isWrittenInSameFile(at, whole.getBegin()) &&
+          !(at < whole.getBegin()) && end < whole.getEnd())
+        end = whole.getEnd();
+    }
+    kshim_place behind = presumed(sources, end);
+    found.end_line = behind.line;
+    found.end_column = behind.column;
+
+    PresumedLoc place = sources.getPresumedLoc(info.getLocation());
+    while (place.isValid() && place.getIncludeLoc().isValid()) {
+      kshim_place include = presumed(sources, place.getIncludeLoc());
+      // What the command line includes is included nowhere that the author knows.
+      if (include.line && include.file.data[0] != '<') includes.push_back(include);
+      place = sources.getPresumedLoc(place.getIncludeLoc());
+    }
+    for (const FixItHint &hint : info.getFixItHints()) {
+      CharSourceRange range = Lexer::makeFileCharRange(hint.RemoveRange, sources, *language);
+      if (range.isInvalid() || hint.InsertFromRange.isValid()) continue;
+      kshim_place to = presumed(sources, range.getEnd());
+      edits.push_back({presumed(sources, range.getBegin()), to.line, to.column,
+                       borrow(hint.CodeToInsert)});
+    }
+  }
+
   const kshim_diagnostics &sink;
+  const LangOptions *language = nullptr;
   std::string text;
   llvm::raw_string_ostream stream;
   TextDiagnosticPrinter printer;
+};
+
+// Compiles a script or a program; says which names its module has for others, or wants of them.
+class Compile final : public EmitLLVMOnlyAction {
+public:
+  Compile(llvm::LLVMContext *context, const kshim_diagnostics &sink, bool is_script)
+      : EmitLLVMOnlyAction(context), sink(sink), is_script(is_script) {}
+
+protected:
+  std::unique_ptr<ASTConsumer> CreateASTConsumer(CompilerInstance &compiler,
+                                                 StringRef file) override {
+    std::vector<std::unique_ptr<ASTConsumer>> consumers;
+    // Before the code generator, which makes nothing where there are errors.
+    if (is_script) consumers.push_back(make_hook_finder(compiler.getDiagnostics()));
+    consumers.push_back(EmitLLVMOnlyAction::CreateASTConsumer(compiler, file));
+    return std::make_unique<MultiplexConsumer>(std::move(consumers));
+  }
+
+  void EndSourceFileAction() override {
+    CodeGenerator *generator = BEConsumer ? getCodeGenerator() : nullptr;
+    if (llvm::Module *module = generator ? generator->GetModule() : nullptr)
+      for (const llvm::GlobalValue &value : module->global_values())
+        if (!value.getName().starts_with("llvm.") &&
+            (!value.isDeclaration() || !value.use_empty()))
+          tell(value, generator->GetDeclForMangledName(value.getName()));
+    EmitLLVMOnlyAction::EndSourceFileAction();
+  }
+
+private:
+  void tell(const llvm::GlobalValue &value, const Decl *declaration) {
+    const auto *named = dyn_cast_or_null<ValueDecl>(declaration);
+    if (!named) return;
+    const ASTContext &ast = named->getASTContext();
+    const auto *variable = dyn_cast<VarDecl>(named);
+    if (variable && variable->getDefinition()) named = variable->getDefinition();
+    const SourceManager &sources = ast.getSourceManager();
+    if (sources.isInSystemHeader(named->getLocation())) return;
+    // What several files may define, one by one alike, is nobody's definition.
+    bool shared = !value.isDeclaration() && !value.hasExternalLinkage() && !value.hasLocalLinkage();
+    if (shared) return;
+
+    PrintingPolicy policy(ast.getLangOpts());
+    std::string written, type;
+    llvm::raw_string_ostream out(written);
+    named->getNameForDiagnostic(out, policy, /*Qualified=*/true);
+    QualType agreed = named->getType();
+    if (const auto *function = dyn_cast<FunctionDecl>(named)) {
+      out << '(';
+      llvm::ListSeparator comma;
+      for (const ParmVarDecl *parameter : function->parameters())
+        out << comma << parameter->getType().getAsString(policy);
+      out << (function->isVariadic() ? ", ...)" : ")");
+      agreed = function->getReturnType();
+    }
+    out.flush();
+    // An array need not say its length in a declaration.
+    agreed = agreed.getCanonicalType();
+    if (const auto *array = ast.getAsArrayType(agreed)) agreed = array->getElementType();
+    type = agreed.getAsString(policy);
+    kshim_name name{borrow(value.getName()), borrow(written), borrow(type),
+                    presumed(sources, named->getLocation()), !value.isDeclaration(),
+                    value.hasLocalLinkage(), variable != nullptr};
+    sink.name(sink.context, &name);
+  }
+
+  const kshim_diagnostics &sink;
+  bool is_script;
 };
 
 bool run(const char *const *arguments, size_t count, const kshim_files *files,
@@ -145,6 +278,8 @@ bool run(const char *const *arguments, size_t count, const kshim_files *files,
                                           llvm::ArrayRef(arguments, count),
                                           compiler.getDiagnostics()))
     return false;
+  // The diagnostics were there before their options: the arguments are read with them.
+  ProcessWarningOptions(compiler.getDiagnostics(), options);
   compiler.createFileManager(file_system);
   compiler.createSourceManager(compiler.getFileManager());
   return compiler.ExecuteAction(action) && !compiler.getDiagnostics().hasErrorOccurred();
@@ -153,9 +288,9 @@ bool run(const char *const *arguments, size_t count, const kshim_files *files,
 }  // namespace
 
 bool kshim_compile(const char *const *arguments, size_t arguments_count, const kshim_files *files,
-                   const kshim_diagnostics *diagnostics, LLVMContextRef context,
+                   const kshim_diagnostics *diagnostics, bool is_script, LLVMContextRef context,
                    LLVMModuleRef *module) {
-  EmitLLVMOnlyAction action(llvm::unwrap(context));
+  Compile action(llvm::unwrap(context), *diagnostics, is_script);
   if (!run(arguments, arguments_count, files, diagnostics, action)) return false;
   std::unique_ptr<llvm::Module> made = action.takeModule();
   if (!made) return false;

@@ -44,17 +44,18 @@ static bool read_file(void *context, kshim_bytes path, kshim_bytes *content) {
   return true;
 }
 
-static void report(void *, int, kshim_bytes, uint32_t, uint32_t, kshim_bytes,
-                   kshim_bytes rendered) {
-  std::fwrite(rendered.data, 1, rendered.size, stderr);
+static void report(void *, const kshim_diagnostic *found) {
+  std::fwrite(found->rendered.data, 1, found->rendered.size, stderr);
 }
+
+static void name(void *, const kshim_name *) {}
 
 int main(int count, char **arguments) {
   if (count < 3) return 2;
   folder = arguments[1];
   std::map<std::string, std::string> cache;
   kshim_files files{&cache, {"/", 1}, status, read_file};
-  kshim_diagnostics diagnostics{nullptr, report};
+  kshim_diagnostics diagnostics{nullptr, report, name};
   return kshim_precompile(arguments + 2, static_cast<size_t>(count - 2), &files, &diagnostics) ? 0
                                                                                               : 1;
 }

@@ -28,11 +28,53 @@ struct kshim_files {
   bool (*read)(void *context, kshim_bytes path, kshim_bytes *content);
 };
 
-// One diagnostic: severity is 0 note, 1 warning, 2 error. Line and column are 0 when unknown.
+// A place in a file; line and column are from 1, and 0 when unknown.
+struct kshim_place {
+  kshim_bytes file;
+  uint32_t line;
+  uint32_t column;
+};
+
+// A replacement of what stands from `from` up to line `to_line`, column `to_column`.
+struct kshim_edit {
+  kshim_place from;
+  uint32_t to_line;
+  uint32_t to_column;
+  kshim_bytes text;
+};
+
+// One diagnostic: severity is 0 note, 1 warning, 2 error.
+struct kshim_diagnostic {
+  int severity;
+  kshim_place place;
+  uint32_t end_line;  // behind what it is about; 0 when unknown
+  uint32_t end_column;
+  kshim_bytes message;
+  kshim_bytes option;    // "unused-variable"; empty for what no option switches
+  kshim_bytes category;  // "Semantic Issue"
+  kshim_bytes rendered;  // as Clang prints it, without colours
+  const kshim_place *includes;  // where the file is included, innermost first
+  size_t includes_count;
+  const kshim_edit *edits;  // that would mend it
+  size_t edits_count;
+};
+
+// A function or variable of the author's own that the module defines for others, or wants of them.
+struct kshim_name {
+  kshim_bytes symbol;   // as linkers know it
+  kshim_bytes written;  // as authors do: "shop::price(std::string_view)"
+  kshim_bytes type;     // what both sides must agree on: a variable's type, a function's result
+  kshim_place place;
+  bool defined;
+  bool internal;  // static, or in an anonymous namespace
+  bool variable;
+};
+
+// Who hears what Clang finds.
 struct kshim_diagnostics {
   void *context;
-  void (*report)(void *context, int severity, kshim_bytes file, uint32_t line, uint32_t column,
-                 kshim_bytes message, kshim_bytes rendered);
+  void (*report)(void *context, const kshim_diagnostic *);
+  void (*name)(void *context, const kshim_name *);
 };
 
 // A sink for one run of bytes.
@@ -41,9 +83,10 @@ struct kshim_sink {
   void (*write)(void *context, kshim_bytes bytes);
 };
 
-// Runs cc1 with `arguments` over `files` and hands over the module, unoptimised.
+// Runs cc1 with `arguments` over `files` and hands over the module, unoptimised. Of a script's hooks
+// it reports what is nearly one.
 bool kshim_compile(const char *const *arguments, size_t arguments_count, const kshim_files *files,
-                   const kshim_diagnostics *diagnostics, LLVMContextRef context,
+                   const kshim_diagnostics *diagnostics, bool is_script, LLVMContextRef context,
                    LLVMModuleRef *module);
 
 // Runs cc1 with `arguments`, among them -o, over `files` and writes a precompiled header.

@@ -17,6 +17,18 @@ pub(crate) enum Unit {
 /// Where `kiln.h` is for a script.
 pub(crate) const KILN_INCLUDE: &str = "/kiln/include";
 
+/// Warnings for scripts: what clang++ -Wall -Wextra says, less what is often meant. A hook need not
+/// use its request, and a bound that is an `int` is no mistake. The end of a function that should
+/// return something is undefined, so that it is an error.
+const SCRIPT_WARNINGS: [&str; 6] = [
+    "-Wall",
+    "-Wextra",
+    "-Wno-unused-parameter",
+    "-Wno-missing-field-initializers",
+    "-Wno-sign-compare",
+    "-Werror=return-type",
+];
+
 /// Most errors that Clang reports for one file.
 const ERRORS_MAX: u32 = 20;
 
@@ -44,6 +56,7 @@ pub(crate) fn common(unit: Unit, search: &[&str], resource: &str) -> Vec<String>
     if unit == Unit::Script {
         arguments.extend(["-internal-isystem".into(), KILN_INCLUDE.into()]);
         arguments.push("-fno-threadsafe-statics".into());
+        arguments.extend(SCRIPT_WARNINGS.map(String::from));
     }
     arguments
 }

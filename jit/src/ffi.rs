@@ -4,11 +4,17 @@ use std::ffi::{CString, c_char, c_int, c_void};
 use std::ptr;
 use std::slice;
 
-use heritage::{Diagnostic, Severity};
+use heritage::diagnostic::{Include, NOTES_MAX};
+use heritage::{Diagnostic, Edit, Note, Position, Severity};
 use image::{Protection, Section, Segment, Symbol, Writer};
 use inkwell::context::{AsContextRef, Context};
 use inkwell::llvm_sys::prelude::{LLVMContextRef, LLVMModuleRef};
 use inkwell::module::Module;
+use serde::{Deserialize, Serialize};
+
+use crate::arguments::Unit;
+use crate::memory::Said;
+use crate::place::Place;
 
 /// Where Clang's files come from.
 pub(crate) trait Files {
@@ -19,6 +25,25 @@ pub(crate) trait Files {
     fn read(&self, path: &str) -> Option<&'static [u8]>;
     /// Absolute path of the folder where relative paths start.
     fn working_folder(&self) -> &str;
+}
+
+/// Most diagnostics that are kept of one file: several times what is shown of all.
+const FOUND_MAX: usize = 1000;
+
+/// A function or variable of the author's own that a file defines for others, or wants of them.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct Named {
+    /// As linkers know it.
+    pub(crate) symbol: String,
+    /// As authors do.
+    pub(crate) written: String,
+    /// What definition and declaration must agree on: a variable's type, a function's result.
+    pub(crate) of_type: String,
+    pub(crate) place: Place,
+    pub(crate) is_defined: bool,
+    /// Static, or in an anonymous namespace.
+    pub(crate) is_internal: bool,
+    pub(crate) is_variable: bool,
 }
 
 /// What is at a path.
@@ -48,9 +73,52 @@ struct FilesCallbacks {
 }
 
 #[repr(C)]
+struct PlaceRecord {
+    file: Bytes,
+    line: u32,
+    column: u32,
+}
+
+#[repr(C)]
+struct EditRecord {
+    from: PlaceRecord,
+    to_line: u32,
+    to_column: u32,
+    text: Bytes,
+}
+
+#[repr(C)]
+struct DiagnosticRecord {
+    severity: c_int,
+    place: PlaceRecord,
+    end_line: u32,
+    end_column: u32,
+    message: Bytes,
+    option: Bytes,
+    category: Bytes,
+    rendered: Bytes,
+    includes: *const PlaceRecord,
+    includes_count: usize,
+    edits: *const EditRecord,
+    edits_count: usize,
+}
+
+#[repr(C)]
+struct NameRecord {
+    symbol: Bytes,
+    written: Bytes,
+    of_type: Bytes,
+    place: PlaceRecord,
+    defined: bool,
+    internal: bool,
+    variable: bool,
+}
+
+#[repr(C)]
 struct DiagnosticsCallback {
     context: *mut c_void,
-    report: extern "C" fn(*mut c_void, c_int, Bytes, u32, u32, Bytes, Bytes),
+    report: extern "C" fn(*mut c_void, *const DiagnosticRecord),
+    name: extern "C" fn(*mut c_void, *const NameRecord),
 }
 
 #[repr(C)]
@@ -110,6 +178,7 @@ unsafe extern "C" {
         count: usize,
         files: *const FilesCallbacks,
         diagnostics: *const DiagnosticsCallback,
+        is_script: bool,
         context: LLVMContextRef,
         module: *mut LLVMModuleRef,
     ) -> bool;
@@ -136,9 +205,10 @@ unsafe extern "C" {
 /// the diagnostics.
 pub(crate) fn compile<'ctx>(
     context: &'ctx Context,
+    unit: Unit,
     arguments: &[String],
     files: &dyn Files,
-    diagnostics: &mut Vec<Diagnostic>,
+    said: &mut Said,
 ) -> Option<Module<'ctx>> {
     let arguments: Vec<CString> = arguments.iter().map(|text| c_string(text)).collect();
     let pointers: Vec<*const c_char> = arguments.iter().map(|text| text.as_ptr()).collect();
@@ -148,13 +218,15 @@ pub(crate) fn compile<'ctx>(
         status: file_status,
         read: file_read,
     };
-    let report = DiagnosticsCallback { context: ptr::from_mut(diagnostics).cast(), report };
+    let report = DiagnosticsCallback { context: ptr::from_mut(said).cast(), report, name };
+    let is_script = unit == Unit::Script;
     let mut module = ptr::null_mut();
     // SAFETY: every pointer lives through the call, and the callbacks cast their contexts back to
     // what was put there.
     let compiled = unsafe {
         let context = context.as_ctx_ref();
-        kshim_compile(pointers.as_ptr(), pointers.len(), &callbacks, &report, context, &mut module)
+        let (pointers, count) = (pointers.as_ptr(), pointers.len());
+        kshim_compile(pointers, count, &callbacks, &report, is_script, context, &mut module)
     };
     // SAFETY: the shim gives up the module, which belongs to `context`.
     compiled.then(|| unsafe { Module::new(module) })
@@ -245,24 +317,84 @@ extern "C" fn file_read(context: *const c_void, path: Bytes, content: *mut Bytes
     true
 }
 
-extern "C" fn report(
-    context: *mut c_void,
-    severity: c_int,
-    file: Bytes,
-    line: u32,
-    column: u32,
-    message: Bytes,
-    rendered: Bytes,
-) {
-    // SAFETY: the context is the vector that `compile` borrowed mutably for the call.
-    let diagnostics = unsafe { &mut *context.cast::<Vec<Diagnostic>>() };
-    let severity = match severity {
-        0 => Severity::Note,
+extern "C" fn report(context: *mut c_void, record: *const DiagnosticRecord) {
+    // SAFETY: the context is what `compile` borrowed mutably for the call, and the record is the
+    // shim's for the length of this one.
+    let (said, record) = unsafe { (&mut *context.cast::<Said>(), &*record) };
+    let (file, line, column) = place_parts(&record.place);
+    let end = (record.end_line > 0)
+        .then_some(Position { line: record.end_line, column: record.end_column });
+    let message = borrow(&record.message);
+    let included_from = records(record.includes, record.includes_count)
+        .map(|include| Include { file: borrow(&include.file), line: include.line });
+    let included_from: Vec<Include> = included_from.take(NOTES_MAX).collect();
+    let edits = records(record.edits, record.edits_count).map(edit).collect();
+    let rendered = borrow(&record.rendered);
+    let severity = match record.severity {
+        0 => {
+            let note = Note { file, line, column, end, message, included_from, edits };
+            if let Some(before) = said.diagnostics.last_mut().filter(|_| !said.is_full) {
+                before.note(note, &rendered);
+            }
+            return;
+        }
         1 => Severity::Warning,
         _ => Severity::Error,
     };
-    let (file, message, rendered) = (borrow(&file), borrow(&message), borrow(&rendered));
-    diagnostics.push(Diagnostic { severity, file, line, column, message, rendered });
+    said.is_full = said.diagnostics.len() >= FOUND_MAX;
+    if said.is_full {
+        return said.unseen.add(severity);
+    }
+    let text = |bytes: &Bytes| Some(borrow(bytes)).filter(|text| !text.is_empty());
+    said.diagnostics.push(Diagnostic {
+        severity,
+        file,
+        line,
+        column,
+        end,
+        message,
+        option: text(&record.option).map(|option| format!("-W{option}")),
+        category: text(&record.category),
+        included_from,
+        notes: Vec::new(),
+        edits,
+        rendered,
+    });
+}
+
+extern "C" fn name(context: *mut c_void, record: *const NameRecord) {
+    // SAFETY: as in `report`.
+    let (said, record) = unsafe { (&mut *context.cast::<Said>(), &*record) };
+    let (file, line, column) = place_parts(&record.place);
+    said.names.push(Named {
+        symbol: borrow(&record.symbol),
+        written: borrow(&record.written),
+        of_type: borrow(&record.of_type),
+        place: Place { file, line, column },
+        is_defined: record.defined,
+        is_internal: record.internal,
+        is_variable: record.variable,
+    });
+}
+
+fn place_parts(place: &PlaceRecord) -> (String, u32, u32) {
+    (borrow(&place.file), place.line, place.column)
+}
+
+fn edit(record: &EditRecord) -> Edit {
+    let (file, line, column) = place_parts(&record.from);
+    let end = Position { line: record.to_line, column: record.to_column };
+    Edit { file, start: Position { line, column }, end, text: borrow(&record.text) }
+}
+
+/// What the shim lends with a record.
+fn records<'a, T: 'a>(first: *const T, count: usize) -> impl Iterator<Item = &'a T> {
+    let records = match count {
+        0 => &[],
+        // SAFETY: the shim lends so many for the length of the callback that asks.
+        _ => unsafe { slice::from_raw_parts(first, count) },
+    };
+    records.iter()
 }
 
 extern "C" fn on_segment(context: *mut c_void, record: *const SegmentRecord) {

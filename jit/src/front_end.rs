@@ -17,14 +17,17 @@ use inkwell::module::Module;
 use crate::arguments::{self, Unit};
 use crate::ffi::Files as _;
 use crate::files::{PCH_PATH, ScriptFiles};
-use crate::ir::{self, Cpu, HookError};
+use crate::ir::{self, Cpu};
 use crate::memory::{Asked, Made, Memory, Said};
+use crate::names::Names;
 use crate::{Debug, RESOURCE, Refuse, Refused, SEARCH, ffi, initialisers};
 
 const NO_HOOK: &str =
     "this script has no hook: define `kiln::Action on_request(kiln::Request& request)`";
-const WRONG_SIGNATURE: &str = "on_request has other parameters than Kiln calls it with: \
-     it is `kiln::Action on_request(kiln::Request& request)`";
+const NO_HOOKS: &str =
+    "no script has a hook: define `kiln::Action on_request(kiln::Request& request)` in one of them";
+/// What the shim calls what it finds to be nearly a hook.
+const NEARLY_A_HOOK: &str = "Hook";
 
 /// Stack of a thread that runs Clang, which counts on 8 MiB for nested expressions.
 const STACK_BYTES: usize = 16 << 20;
@@ -70,6 +73,31 @@ pub(crate) fn object_name(scripts: &[Script<'_>], cpu: &Cpu, memory: &Memory<'_>
     names.map(|names| memory.object(&names, cpu))
 }
 
+/// Takes what Clang says of each script, and answers which names they have for each other.
+pub(crate) fn hear(
+    paths: &[PathBuf],
+    compiled: &[Compiled],
+    files: &ScriptFiles,
+    outcome: &mut CompileOutcome,
+) -> Result<Names, Refused> {
+    let mut names = Names::default();
+    let mut failed = false;
+    for (path, compiled) in paths.iter().zip(compiled) {
+        let (Ok(Made { said, .. }) | Err(said)) = &compiled.made;
+        outcome.diagnostics.extend_from_slice(&said.diagnostics);
+        outcome.counts.errors += said.unseen.errors;
+        outcome.counts.warnings += said.unseen.warnings;
+        let is_error = |found: &Diagnostic| found.severity == Severity::Error;
+        if compiled.made.is_err() && !said.diagnostics.iter().any(is_error) {
+            outcome.refuse(path, "Clang gave up without saying why");
+        }
+        let before = outcome.diagnostics.len();
+        names.add(&said.names, files, &mut outcome.diagnostics);
+        failed |= compiled.made.is_err() || outcome.diagnostics.len() > before;
+    }
+    if failed { Err(Refused) } else { Ok(names) }
+}
+
 /// Links what Clang made of each script into one module, with one entry.
 pub(crate) fn link<'ctx>(
     context: &'ctx Context,
@@ -80,30 +108,12 @@ pub(crate) fn link<'ctx>(
 ) -> Result<Module<'ctx>, Refused> {
     let mut hooks = Vec::new();
     let mut linked: Option<Module<'ctx>> = None;
-    let mut failed = false;
     for (number, (path, compiled)) in paths.iter().zip(compiled).enumerate() {
-        let made = match &compiled.made {
-            Ok(made) => made,
-            Err(said) => {
-                failed = true;
-                outcome.diagnostics.extend_from_slice(&said.diagnostics);
-                let is_error = |found: &Diagnostic| found.severity == Severity::Error;
-                if !said.diagnostics.iter().any(is_error) {
-                    outcome.refuse(path, "Clang gave up without saying why");
-                }
-                continue;
-            }
-        };
-        outcome.diagnostics.extend_from_slice(&made.said.diagnostics);
+        // Each file that Clang refuses was told of; here they are all well.
+        let Ok(made) = &compiled.made else { return Err(Refused) };
         let module = parse(context, &made.code).map_err(|error| outcome.refuse(path, error))?;
-        match (unit, ir::take_hook(&module, number)) {
-            (Unit::Script, Ok(hook)) => hooks.push(hook),
-            (Unit::Script, Err(HookError::Signature)) => {
-                return Err(outcome.refuse(path, WRONG_SIGNATURE));
-            }
-            // A file of helpers needs no hook, if another has one; a program has none.
-            (Unit::Script, Err(HookError::Missing)) | (Unit::Program, _) => {}
-        }
+        // A file of helpers needs no hook, if another has one; a program has none.
+        hooks.extend(ir::take_hook(&module, number).filter(|_| unit == Unit::Script));
         match &linked {
             Some(linked) => linked.link_in_module(module),
             None => {
@@ -111,11 +121,11 @@ pub(crate) fn link<'ctx>(
                 Ok(())
             }
         }
-        .map_err(|error| outcome.refuse(path, error.to_string()))?;
+        .map_err(|error| outcome.refuse(path, ir::in_their_words(&error.to_string())))?;
     }
-    let Some(module) = linked.filter(|_| !failed) else { return Err(Refused) };
+    let Some(module) = linked else { return Err(Refused) };
     match unit {
-        Unit::Script if hooks.is_empty() => return Err(outcome.refuse(&paths[0], NO_HOOK)),
+        Unit::Script if hooks.is_empty() => return Err(refuse_without_hook(paths, outcome)),
         Unit::Script => ir::build_chain(context, &module, &hooks),
         Unit::Program if module.get_function("main").is_none() => {
             return Err(outcome.refuse(&paths[0], "this program has no main()"));
@@ -124,6 +134,23 @@ pub(crate) fn link<'ctx>(
     }
     initialisers::order(context, &module);
     Ok(module)
+}
+
+/// No file has a hook: whatever is nearly one was meant to be it.
+fn refuse_without_hook(paths: &[PathBuf], outcome: &mut CompileOutcome) -> Refused {
+    let mut was_meant = false;
+    for found in &mut outcome.diagnostics {
+        if found.severity == Severity::Warning && found.category.as_deref() == Some(NEARLY_A_HOOK) {
+            *found = found.clone().promoted();
+            found.remark(NO_HOOK);
+            was_meant = true;
+        }
+    }
+    match paths {
+        _ if was_meant => Refused,
+        [path] => outcome.refuse(path, NO_HOOK),
+        _ => outcome.refuse(paths[0].parent().unwrap_or(Path::new("")), NO_HOOKS),
+    }
 }
 
 /// Compiles every script, in the order of `scripts`; those that are remembered only in name.
@@ -177,7 +204,7 @@ fn compile(
     let context = Context::create();
     let asked = Asked::new(files);
     let mut said = Said::default();
-    let module = ffi::compile(&context, &script.arguments, &asked, &mut said.diagnostics);
+    let module = ffi::compile(&context, unit, &script.arguments, &asked, &mut said);
     let Some(module) = module else {
         return Compiled { made: Err(said), name: None, is_old: false };
     };

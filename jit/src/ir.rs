@@ -20,9 +20,7 @@ use inkwell::{AddressSpace, IntPredicate, OptimizationLevel};
 use crate::ffi;
 
 /// Linker name of `kiln::Action on_request(kiln::Request&)`.
-const ON_REQUEST: &str = "_Z10on_requestRN4kiln7RequestE";
-/// How the linker name of any function called `on_request` begins.
-const ON_REQUEST_ANY: &str = "_Z10on_request";
+pub(crate) const ON_REQUEST: &str = "_Z10on_requestRN4kiln7RequestE";
 /// Name of the chain that asks each script in turn.
 pub(crate) const CHAIN: &str = "kiln_on_request";
 /// `KILN_ACTION_NEXT` of `abi.h`.
@@ -30,15 +28,6 @@ const ACTION_NEXT: u64 = 1;
 
 /// What stands for the CPU of this machine.
 const HOST: &str = "host";
-
-/// Why a script's hooks are not acceptable.
-#[derive(Debug, PartialEq, Eq)]
-pub(crate) enum HookError {
-    /// There is none.
-    Missing,
-    /// There is one of that name with other parameters.
-    Signature,
-}
 
 /// CPU and features that code is made for.
 pub(crate) struct Cpu {
@@ -66,25 +55,27 @@ impl Cpu {
     }
 }
 
-/// Finds a script's hook and gives it a name of its own, so that scripts can be linked together.
-pub(crate) fn take_hook(module: &Module, number: usize) -> Result<String, HookError> {
-    let name = format!("on_request.{number}");
-    match module.get_function(ON_REQUEST).filter(|hook| hook.count_basic_blocks() > 0) {
-        Some(hook) => {
-            hook.as_global_value().set_name(&name);
-            Ok(name)
-        }
-        None if module.get_functions().any(|function| is_hook_by_name(&function)) => {
-            Err(HookError::Signature)
-        }
-        None => Err(HookError::Missing),
-    }
+/// How a hook is called from here on, up to the script's number.
+const HOOK_NAME: &str = "on_request.";
+
+/// Finds a script's hook, if it has one, and gives it a name of its own, so that scripts can be
+/// linked together.
+pub(crate) fn take_hook(module: &Module, number: usize) -> Option<String> {
+    let hook = module.get_function(ON_REQUEST).filter(|hook| hook.count_basic_blocks() > 0)?;
+    let name = format!("{HOOK_NAME}{number}");
+    hook.as_global_value().set_name(&name);
+    Some(name)
 }
 
-fn is_hook_by_name(function: &FunctionValue) -> bool {
-    let name = function.get_name().to_bytes();
-    function.count_basic_blocks() > 0
-        && (name.starts_with(ON_REQUEST_ANY.as_bytes()) || name == b"on_request")
+/// What LLVM says, with hooks called as their authors do.
+pub(crate) fn in_their_words(message: &str) -> String {
+    let mut parts = message.split(HOOK_NAME);
+    let mut words = parts.next().unwrap_or_default().to_owned();
+    for part in parts {
+        words.push_str("on_request");
+        words.push_str(part.trim_start_matches(|character: char| character.is_ascii_digit()));
+    }
+    words
 }
 
 /// Makes the entry point. One hook is its own; several become a chain that asks each in turn:

@@ -10,6 +10,7 @@ mod arguments;
 mod contraction;
 #[allow(unsafe_code)] // LLVM's C API for globals, which inkwell wraps in part.
 mod far;
+mod demangle;
 #[allow(unsafe_code)] // Calls into the shim, and the callbacks that it makes.
 mod ffi;
 mod files;
@@ -21,9 +22,14 @@ mod identity;
 mod initialisers;
 mod ir;
 mod memory;
+mod names;
+mod pattern;
 #[allow(unsafe_code)] // LLVM's C API for uses and debug locations, which inkwell does not wrap.
 mod place;
+mod refusal;
+mod refused;
 mod symbols;
+mod told;
 
 use std::collections::HashMap;
 use std::fs;
@@ -31,9 +37,10 @@ use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
-use heritage::{CompileOutcome, Diagnostic, Severity};
+use heritage::{CompileOutcome, Diagnostic, Severity, diagnostic};
 use image::{EntryPoint, Slot, Writer};
 use inkwell::context::Context;
+use inkwell::llvm_sys::prelude::LLVMValueRef;
 use inkwell::module::{Linkage, Module};
 use inkwell::targets::TargetMachine;
 use inkwell::values::AsValueRef;
@@ -41,13 +48,18 @@ use object::{Object as _, ObjectSection as _, ObjectSymbol as _};
 
 use arguments::Unit;
 use cache::Name;
+pub use demangle::demangled;
 use far::Far;
 use files::ScriptFiles;
 use ir::Cpu;
 pub use memory::Cache;
 use memory::{Made, Memory, Said};
+use names::Names;
+pub use pattern::matches;
 use place::Place;
-pub use symbols::SymbolTable;
+use refusal::Known;
+pub use refused::{Refused as RefusedSymbol, refused as refused_symbol};
+pub use symbols::{SymbolGroup, SymbolTable, program_groups, worker_groups};
 
 /// Most scripts of one generation.
 const SCRIPTS_MAX: usize = 1024;
@@ -133,6 +145,11 @@ pub fn compile(job: &Job<'_>) -> CompileOutcome {
         Ok(()) => outcome.compiled = true,
         Err(Refused) => debug_assert!(!outcome.diagnostics.is_empty(), "a refusal says why"),
     }
+    let unseen = outcome.counts;
+    for found in &outcome.diagnostics {
+        outcome.counts.add(found.severity);
+    }
+    diagnostic::limit(&mut outcome.diagnostics, unseen);
     outcome
 }
 
@@ -158,7 +175,7 @@ fn run(job: &Job<'_>, outcome: &mut CompileOutcome) -> Result<(), Refused> {
     // What compiled is worth keeping also where something else did not.
     if let Err(error) = generation.memory.write() {
         let message = format!("the cache gets nothing of this compile: {error}");
-        outcome.diagnostics.push(warning(message));
+        outcome.diagnostics.push(Diagnostic::about(Severity::Warning, "", message));
     }
     linked
 }
@@ -180,6 +197,8 @@ struct Object {
     made: Made,
     /// Where symbols are used that may not be; of an object from the cache nothing is left to say.
     places: HashMap<String, Place>,
+    /// What scripts have for each other; the same holds.
+    names: Names,
     /// By what it is to be remembered, if it is new.
     name: Option<Name>,
 }
@@ -193,35 +212,43 @@ impl Generation<'_> {
         let known = front_end::object_name(&scripts, cpu, memory);
         if let Some(made) = known.and_then(|name| memory.recall(&name)) {
             outcome.diagnostics.extend_from_slice(&made.said.diagnostics);
+            outcome.counts = made.said.unseen;
             outcome.steps.front_end_ms = steps.next();
-            return Ok(Object { made, places: HashMap::new(), name: None });
+            let (places, names) = (HashMap::new(), Names::default());
+            return Ok(Object { made, places, names, name: None });
         }
         let compiled = front_end::compile_all(*unit, &scripts, files, memory);
         outcome.steps.compiled = compiled.iter().filter(|script| !script.is_old).count();
+        let names = front_end::hear(paths, &compiled, files, outcome)?;
         let context = Context::create();
         let module = front_end::link(&context, *unit, paths, &compiled, outcome)?;
         outcome.steps.front_end_ms = steps.next();
 
         let machine = ir::target_machine(cpu);
-        let places = optimise(&context, &module, &machine, cpu, self.entry(), job.symbols, files)
-            .map_err(|error| outcome.refuse(&paths[0], error))?;
+        let find = |symbol| place::first_use(symbol, |file| files.is_own(file), &names);
+        let places = optimise(&context, &module, &machine, cpu, self.entry(), job.symbols, find)
+            .map_err(|error| outcome.refuse(&paths[0], ir::in_their_words(&error)))?;
         far::move_out(&module, &machine);
         outcome.steps.optimise_ms = steps.next();
 
         let code = ffi::generate(&module, &cpu.name, &cpu.features)
             .map_err(|error| outcome.refuse(&paths[0], error))?;
         outcome.steps.code_ms = steps.next();
-        let names: Option<Vec<Name>> = compiled.iter().map(|script| script.name).collect();
-        let name = names.map(|names| memory.object(&names, cpu));
-        let said = Said { diagnostics: outcome.diagnostics.clone() };
-        Ok(Object { made: Made { said, code }, places, name })
+        let units: Option<Vec<Name>> = compiled.iter().map(|script| script.name).collect();
+        let name = units.map(|units| memory.object(&units, cpu));
+        let (diagnostics, unseen) = (outcome.diagnostics.clone(), outcome.counts);
+        let said = Said { diagnostics, unseen, ..Said::default() };
+        Ok(Object { made: Made { said, code }, places, names, name })
     }
 
     /// Links it into the image.
     fn link(&self, object: Object, outcome: &mut CompileOutcome) -> Result<(), Refused> {
         let code = &object.made.code;
-        let symbols = resolve(code, self.job, &object.places, &self.files, outcome)?;
+        let Object { places, names, .. } = &object;
+        let known = Known { files: &self.files, names, places };
+        let symbols = resolve(code, self.job, &known, outcome)?;
         link(code, &symbols, self.entry(), self.unit, self.job).map_err(|error| {
+            let error = ir::in_their_words(&error);
             outcome.refuse(&self.paths[0], format!("the image cannot be linked: {error}"))
         })?;
         if let Some(name) = object.name {
@@ -249,7 +276,8 @@ fn list_scripts(path: &Path) -> Result<(Vec<PathBuf>, PathBuf), String> {
     for entry in entries {
         let script = entry.map_err(|error| format!("cannot be read: {error}"))?.path();
         if is_script(&script) {
-            scripts.push(script);
+            // `./a.cc` is `a.cc` to everybody.
+            scripts.push(script.strip_prefix(".").map(Path::to_owned).unwrap_or(script));
         }
     }
     scripts.sort();
@@ -283,7 +311,7 @@ fn optimise(
     cpu: &Cpu,
     entry: &str,
     symbols: &SymbolTable,
-    files: &ScriptFiles,
+    first_use: impl Fn(LLVMValueRef) -> Option<Place>,
 ) -> Result<HashMap<String, Place>, String> {
     ir::keep_only(module, machine, entry)?;
     // What a library's header defines only to be inlined (`extern template`) the library defines too.
@@ -302,7 +330,7 @@ fn optimise(
         let name = name.to_string_lossy().into_owned();
         if !name.starts_with("llvm.")
             && symbols.address(&name).is_none()
-            && let Some(place) = place::first_use(value, |file| files.is_own(file))
+            && let Some(place) = first_use(value)
         {
             places.insert(name, place);
         }
@@ -317,13 +345,12 @@ fn optimise(
 fn resolve(
     object: &[u8],
     job: &Job<'_>,
-    places: &HashMap<String, Place>,
-    files: &ScriptFiles,
+    known: &Known<'_>,
     outcome: &mut CompileOutcome,
 ) -> Result<Vec<(String, u64)>, Refused> {
     let file = object::File::parse(object).expect("LLVM writes whole object files");
     let mut found = vec![(image::runtime::IDENTITY_SYMBOL.to_owned(), job.slot.base)];
-    let mut refused = false;
+    let mut missing = Vec::new();
     for symbol in file.symbols().filter(|symbol| symbol.is_undefined()) {
         let name = symbol.name().unwrap_or_default();
         if name.is_empty() || name == "_GLOBAL_OFFSET_TABLE_" || name == found[0].0 {
@@ -342,35 +369,19 @@ fn resolve(
             None if bounded_section(name).is_some_and(|it| file.section_by_name(it).is_some()) => {}
             // JITLink resolves a weak symbol that does not exist to null.
             None if symbol.is_weak() => {}
-            None => {
-                refused = true;
-                outcome.diagnostics.push(refusal(name, places.get(name), job, files));
-            }
+            None => missing.push(name),
         }
     }
-    if refused { Err(Refused) } else { Ok(found) }
+    if missing.is_empty() {
+        return Ok(found);
+    }
+    outcome.diagnostics.extend(refusal::refusals(&missing, job.what, known));
+    Err(Refused)
 }
 
 /// The section whose bounds `__start_NAME` and `__stop_NAME` are.
 fn bounded_section(symbol: &str) -> Option<&str> {
     symbol.strip_prefix("__start_").or_else(|| symbol.strip_prefix("__stop_"))
-}
-
-fn refusal(symbol: &str, place: Option<&Place>, job: &Job<'_>, files: &ScriptFiles) -> Diagnostic {
-    let name = demangled(symbol);
-    let (path, message) = match job.what {
-        Source::Scripts(path) => (path, format!("a script may not use `{name}` in a worker")),
-        Source::Program(it) => (it.path, format!("`{name}` is not defined")),
-    };
-    let Some(place) = place else { return diagnostic(&path.display().to_string(), message) };
-    let (file, line, column) = (files.as_named(&place.file, path), place.line, place.column);
-    // The source line with a caret, as Clang prints it.
-    let source = files.line(&file, line).unwrap_or_default();
-    let caret = " ".repeat(column.saturating_sub(1) as usize);
-    let rendered = format!(
-        "{file}:{line}:{column}: error: {message}\n{line:>5} | {source}\n      | {caret}^\n"
-    );
-    Diagnostic { severity: Severity::Error, file, line, column, message, rendered }
 }
 
 fn link(
@@ -397,37 +408,16 @@ fn page_bytes(object: &[u8]) -> u64 {
     file.sections().map(|section| section.align()).fold(PAGE_BYTES, u64::max)
 }
 
-/// A C++ name as people write it.
-fn demangled(symbol: &str) -> String {
-    cpp_demangle::Symbol::new(symbol)
-        .ok()
-        .and_then(|name| name.demangle().ok())
-        .unwrap_or_else(|| symbol.to_owned())
-}
-
 trait Refuse {
     fn refuse(&mut self, path: &Path, message: impl Into<String>) -> Refused;
 }
 
 impl Refuse for CompileOutcome {
     fn refuse(&mut self, path: &Path, message: impl Into<String>) -> Refused {
-        self.diagnostics.push(diagnostic(&path.display().to_string(), message.into()));
+        let path = path.display().to_string();
+        self.diagnostics.push(Diagnostic::about(Severity::Error, &path, message));
         Refused
     }
-}
-
-/// A diagnostic about a file as a whole, in the form of Clang's.
-fn diagnostic(file: &str, message: String) -> Diagnostic {
-    let rendered = format!("{file}: error: {message}\n");
-    let (severity, file) = (Severity::Error, file.to_owned());
-    Diagnostic { severity, file, line: 0, column: 0, message, rendered }
-}
-
-/// A warning about nothing in a script.
-pub fn warning(message: String) -> Diagnostic {
-    let rendered = format!("warning: {message}\n");
-    let severity = Severity::Warning;
-    Diagnostic { severity, file: String::new(), line: 0, column: 0, message, rendered }
 }
 
 /// A stop watch for [`CompileSteps`].

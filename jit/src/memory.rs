@@ -17,11 +17,11 @@ use std::path::Path;
 use std::sync::{Mutex, PoisonError};
 
 use cache::{Folder, Kind, Leavings, Name, Namer};
-use heritage::Diagnostic;
+use heritage::{Counts, Diagnostic};
 use serde::{Deserialize, Serialize};
 
 use crate::arguments::Unit;
-use crate::ffi::{Files, Status};
+use crate::ffi::{Files, Named, Status};
 use crate::files::ScriptFiles;
 use crate::identity;
 use crate::ir::Cpu;
@@ -47,6 +47,13 @@ pub(crate) struct Made {
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub(crate) struct Said {
     pub(crate) diagnostics: Vec<Diagnostic>,
+    /// Those that came after too many others.
+    pub(crate) unseen: Counts,
+    /// Whether a note that comes now belongs to a diagnostic that was not kept.
+    #[serde(skip)]
+    pub(crate) is_full: bool,
+    /// What the file has for others, or wants of them.
+    pub(crate) names: Vec<Named>,
 }
 
 impl Made {

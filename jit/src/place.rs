@@ -11,23 +11,32 @@ use std::path::Path;
 use inkwell::llvm_sys::core::{
     LLVMGetBasicBlockParent, LLVMGetDebugLocColumn, LLVMGetDebugLocDirectory,
     LLVMGetDebugLocFilename, LLVMGetDebugLocLine, LLVMGetFirstUse, LLVMGetInstructionParent,
-    LLVMGetNextUse, LLVMGetUser, LLVMIsAConstant, LLVMIsAInstruction,
+    LLVMGetNextUse, LLVMGetUser, LLVMGetValueName2, LLVMIsAConstant, LLVMIsAInstruction,
 };
 use inkwell::llvm_sys::prelude::LLVMValueRef;
+use serde::{Deserialize, Serialize};
+
+use crate::names::Names;
 
 /// Most values visited for one symbol.
 const VISITED_MAX: usize = 10_000;
 
 /// A place in a file: its absolute path, line and column from 1.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub(crate) struct Place {
     pub(crate) file: String,
     pub(crate) line: u32,
     pub(crate) column: u32,
 }
 
-/// The first use of `symbol` in a file that `is_own` accepts.
-pub(crate) fn first_use(symbol: LLVMValueRef, is_own: impl Fn(&str) -> bool) -> Option<Place> {
+/// The first use of `symbol` in a file that `is_own` accepts; where there is none, as in a table of
+/// addresses, the place of what holds it.
+pub(crate) fn first_use(
+    symbol: LLVMValueRef,
+    is_own: impl Fn(&str) -> bool,
+    names: &Names,
+) -> Option<Place> {
+    let mut holder = None;
     let mut seen = HashSet::from([symbol]);
     let mut queue = std::collections::VecDeque::from([symbol]);
     while let Some(value) = queue.pop_front() {
@@ -44,6 +53,7 @@ pub(crate) fn first_use(symbol: LLVMValueRef, is_own: impl Fn(&str) -> bool) -> 
                 // SAFETY: it is an instruction.
                 unsafe { function_of(user) }
             } else if constant {
+                holder = holder.or_else(|| names.place(&name_of(user)));
                 user
             } else {
                 continue;
@@ -53,7 +63,21 @@ pub(crate) fn first_use(symbol: LLVMValueRef, is_own: impl Fn(&str) -> bool) -> 
             }
         }
     }
-    None
+    holder.cloned()
+}
+
+/// The name of a function or variable; empty for a constant that has none.
+fn name_of(value: LLVMValueRef) -> String {
+    let mut length = 0;
+    // SAFETY: the name belongs to the value, which belongs to a live module.
+    let name = unsafe {
+        let name = LLVMGetValueName2(value, &mut length);
+        if length == 0 {
+            return String::new();
+        }
+        std::slice::from_raw_parts(name.cast::<u8>(), length)
+    };
+    String::from_utf8_lossy(name).into_owned()
 }
 
 /// The function that an instruction is in.

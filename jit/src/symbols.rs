@@ -30,6 +30,57 @@ struct Table {
     addresses: &'static [u64],
 }
 
+/// Names that belong together, and why they may be used.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SymbolGroup {
+    /// Its name, one word.
+    pub name: &'static str,
+    /// Why, in a sentence.
+    pub reason: &'static str,
+    /// Linker names, sorted.
+    pub names: Vec<&'static str>,
+}
+
+/// Groups of what scripts in a worker may use, in the order of `pch/workers.symbols`.
+pub fn worker_groups() -> Vec<SymbolGroup> {
+    groups(
+        include_str!(concat!(env!("OUT_DIR"), "/workers.groups")),
+        include_str!(concat!(env!("OUT_DIR"), "/workers.names")),
+    )
+}
+
+/// Groups of what programs under `kiln run` may use, in the order of `pch/programs.symbols`.
+pub fn program_groups() -> Vec<SymbolGroup> {
+    groups(
+        include_str!(concat!(env!("OUT_DIR"), "/programs.groups")),
+        include_str!(concat!(env!("OUT_DIR"), "/programs.names")),
+    )
+}
+
+/// Three lines a group: its head, Kiln's own names, and the numbers of the others in the table.
+fn groups(groups: &'static str, names: &'static str) -> Vec<SymbolGroup> {
+    let table: Vec<&str> = names.lines().collect();
+    let lines: Vec<&str> = groups.lines().collect();
+    let built = "the build wrote it";
+    let group = |lines: &[&'static str]| {
+        let (name, reason) = lines[0][1..].split_once("] ").expect(built);
+        let numbers = lines[2].split_whitespace().map(|number| number.parse().expect(built));
+        let mut names: Vec<&str> = numbers.map(|number: usize| table[number]).collect();
+        names.extend(lines[1].split_whitespace());
+        names.sort_unstable();
+        SymbolGroup { name, reason, names }
+    };
+    lines.chunks_exact(3).map(group).collect()
+}
+
+/// Whether a library that programs may use has this symbol.
+pub(crate) fn is_library(symbol: &str) -> bool {
+    // The build sorted them, a line each.
+    let names = include_str!(concat!(env!("OUT_DIR"), "/programs.names"));
+    let names: Vec<&str> = names.lines().collect();
+    names.binary_search(&symbol).is_ok()
+}
+
 /// Names and addresses that one kind of image may use.
 #[derive(Debug)]
 pub struct SymbolTable(HashMap<&'static str, u64>);

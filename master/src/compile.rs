@@ -8,6 +8,7 @@ use std::io::{self, ErrorKind, Read, Write};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 use std::time::Instant;
 
+use heritage::diagnostic::DIAGNOSTICS_BYTES_MAX;
 use heritage::{CompileOutcome, Diagnostic, Severity};
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use nix::sys::memfd::{MFdFlags, memfd_create};
@@ -18,8 +19,9 @@ use nix::unistd::{Pid, pipe2};
 use crate::fork::{Child, fork};
 use crate::{CompileJob, Roles, Settings};
 
-/// Bytes of the longest report: Clang stops after 20 errors, and 1 MiB holds a hundred times those.
+/// Bytes of the longest report: the diagnostics that a compile keeps, and some numbers.
 const REPORT_MAX: usize = 1 << 20;
+const _: () = assert!(DIAGNOSTICS_BYTES_MAX < REPORT_MAX - REPORT_MAX / 8, "they fit");
 
 /// Exit code of a child that could not write its report: EX_IOERR of sysexits.h.
 const EXIT_NO_REPORT: i32 = 74;
@@ -138,14 +140,7 @@ pub(crate) fn leavings() -> io::Result<File> {
 
 /// A diagnostic about no line of a script.
 pub(crate) fn diagnostic(reason: &str) -> Diagnostic {
-    Diagnostic {
-        severity: Severity::Error,
-        file: String::new(),
-        line: 0,
-        column: 0,
-        message: reason.to_owned(),
-        rendered: format!("error: {reason}"),
-    }
+    Diagnostic::about(Severity::Error, "", reason)
 }
 
 /// Puts the diagnostics into the log as Clang prints them.

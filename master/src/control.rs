@@ -85,6 +85,20 @@ pub struct Status {
     /// What the master knows of upstreams' servers.
     #[serde(default)]
     pub upstreams: UpstreamsStatus,
+    /// The last reload, if it was refused: what is on disk is not what serves.
+    #[serde(default)]
+    pub refused: Option<RefusalStatus>,
+}
+
+/// A reload that was refused.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct RefusalStatus {
+    /// Seconds since then.
+    pub age_s: u64,
+    /// Why, in one sentence.
+    pub reason: String,
+    /// What the compiler said; may be empty.
+    pub diagnostics: Vec<Diagnostic>,
 }
 
 /// The master.

@@ -71,6 +71,13 @@ pub(crate) struct Loading {
     loaded: usize,
 }
 
+/// A reload that came to nothing, and since which none has succeeded.
+pub(crate) struct LastRefusal {
+    pub(crate) at: Instant,
+    pub(crate) reason: String,
+    pub(crate) diagnostics: Vec<Diagnostic>,
+}
+
 /// Who waits for reloads.
 #[derive(Default)]
 pub(crate) struct Waiting {
@@ -409,6 +416,11 @@ impl Supervisor<'_> {
             self.employ_broker(&settings, Instant::now());
         }
         let reply = self.refusal(reason.clone(), diagnostics.clone());
+        self.last_refusal = Some(LastRefusal {
+            at: Instant::now(),
+            reason: reason.clone(),
+            diagnostics: diagnostics.clone(),
+        });
         match self.generations.active().map(|active| active.number) {
             Some(serving) => {
                 log_diagnostics(&diagnostics);
@@ -428,6 +440,7 @@ impl Supervisor<'_> {
         let Reload::Loading(loading) = std::mem::take(&mut self.reload) else { return };
         let Loading { generation, mut outcome, map_us, loaded, .. } = loading;
         self.generations.activate(generation, Instant::now());
+        self.last_refusal = None;
         outcome.diagnostics.extend(self.apply_configured());
         log_diagnostics(&outcome.diagnostics);
         let map_ms = map_us as f64 / 1000.0;
@@ -465,12 +478,7 @@ impl Supervisor<'_> {
             self.settings.workers = configured.workers;
             self.scale(configured.workers);
         }
-        let warning = |message: String| Diagnostic {
-            severity: Severity::Warning,
-            rendered: format!("warning: {message}"),
-            message,
-            ..diagnostic("")
-        };
+        let warning = |message| Diagnostic::about(Severity::Warning, "", message);
         configured.unchanged.into_iter().map(warning).collect()
     }
 

@@ -6,7 +6,8 @@ use std::time::Instant;
 use nix::time::{ClockId, clock_gettime};
 
 use crate::control::{
-    GenerationStatus, HeldStatus, MasterStatus, Status, UpstreamsStatus, WorkerStatus,
+    GenerationStatus, HeldStatus, MasterStatus, RefusalStatus, Status, UpstreamsStatus,
+    WorkerStatus,
 };
 use crate::generations::Generation;
 use crate::supervisor::Supervisor;
@@ -41,6 +42,11 @@ impl Supervisor<'_> {
                 names: self.servers.names().collect(),
                 out: self.servers.out(now).collect(),
             },
+            refused: self.last_refusal.as_ref().map(|refusal| RefusalStatus {
+                age_s: now.saturating_duration_since(refusal.at).as_secs(),
+                reason: refusal.reason.clone(),
+                diagnostics: refusal.diagnostics.clone(),
+            }),
         }
     }
 

@@ -21,7 +21,7 @@ use crate::control::{ControlReply, ControlRequest};
 use crate::generations::Generations;
 use crate::keeper::Keeper;
 use crate::listeners::Listeners;
-use crate::reload::{Reload, Waiting};
+use crate::reload::{LastRefusal, Reload, Waiting};
 use crate::servers::Servers;
 use crate::signals::{Request, Signals};
 use crate::workers::Worker;
@@ -80,6 +80,8 @@ pub(crate) struct Supervisor<'a> {
     pub(crate) generations: Generations,
     pub(crate) reload: Reload,
     pub(crate) waiting: Waiting,
+    /// What came of the last reload, if it was refused.
+    pub(crate) last_refusal: Option<LastRefusal>,
     /// What the reload that runs, or the last one, began with.
     pub(crate) configured: Configured,
     /// Whether any worker has loaded a generation: until then the start may still be refused.
@@ -136,6 +138,7 @@ impl<'a> Supervisor<'a> {
             generations: Generations::default(),
             reload: Reload::Idle,
             waiting: Waiting::default(),
+            last_refusal: None,
             configured: Configured::default(),
             has_loaded: false,
             lost_at_start: 0,

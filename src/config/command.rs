@@ -5,6 +5,7 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use heritage::Diagnostic;
+use heritage::diagnostic::counted;
 use serde::Serialize;
 use settings::File;
 
@@ -89,8 +90,4 @@ fn summary(file: &File) -> String {
         counted(file.upstreams.len(), "upstream"),
         counted(servers, "server")
     )
-}
-
-fn counted(count: usize, what: &str) -> String {
-    format!("{count} {what}{}", if count == 1 { "" } else { "s" })
 }

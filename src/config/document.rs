@@ -4,7 +4,7 @@
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
-use heritage::{Diagnostic, Severity};
+use heritage::{Diagnostic, Position, Severity};
 
 /// Errors that are kept of one file. Whoever has more starts with these.
 const ERRORS_MAX: usize = 50;
@@ -71,13 +71,13 @@ impl<'t> Document<'t> {
             rendered.push_str(&format!("      | {indent}{underline}\n"));
         }
         let number = |number: usize| u32::try_from(number).unwrap_or(u32::MAX);
+        let end = Position { line: number(line), column: number(column + width) };
         Diagnostic {
-            severity: Severity::Error,
-            file,
             line: number(line),
             column: number(column),
-            message,
+            end: Some(end),
             rendered,
+            ..Diagnostic::about(Severity::Error, &file, message)
         }
     }
 
@@ -89,22 +89,12 @@ impl<'t> Document<'t> {
 
 /// An error about a file as a whole.
 pub(super) fn about(path: &Path, message: String) -> Diagnostic {
-    let file = path.display().to_string();
-    let rendered = format!("{file}: error: {message}\n");
-    Diagnostic { severity: Severity::Error, file, line: 0, column: 0, message, rendered }
+    Diagnostic::about(Severity::Error, &path.display().to_string(), message)
 }
 
 /// An error about the command line.
 pub(super) fn about_arguments(message: String) -> Diagnostic {
-    let rendered = format!("error: {message}\n");
-    Diagnostic {
-        severity: Severity::Error,
-        file: String::new(),
-        line: 0,
-        column: 0,
-        message,
-        rendered,
-    }
+    Diagnostic::about(Severity::Error, "", message)
 }
 
 /// A path as the file means it: relative to the folder of the file.

@@ -223,7 +223,5 @@ pub(crate) fn cache_default() -> Option<PathBuf> {
 
 /// Shows what is wrong, as compilers do.
 pub(crate) fn print_errors(errors: &[Diagnostic]) {
-    for error in errors {
-        eprintln!("{}", error.rendered.trim_end());
-    }
+    tools::print::to_stderr(errors);
 }

@@ -1,6 +1,7 @@
 // Is a function that nobody defines named, with the line that calls it?
-// refused: not_defined.cc:15:17: error: `nowhere::to_be_found(int, char const*)` is not defined
-// refused: not_defined.cc:16:20: error: `missing_variable` is not defined
+// refused: not_defined.cc:16:17: error: `nowhere::to_be_found(int, const char *)` is not defined
+// refused: not_defined.cc:7:5: note: it is declared here
+// refused: not_defined.cc:17:20: error: `missing_variable` is not defined
 
 namespace nowhere {
 int to_be_found(int, const char*);

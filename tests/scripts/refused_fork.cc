@@ -1,5 +1,5 @@
 // Is a script that forks refused by name and line?
-// refused: refused_fork.cc:11:18: error: a script may not use `fork` in a worker
+// refused: refused_fork.cc:11:18: error: a script may not use `fork` in a worker: how many processes there are is the master's affair
 // refused:    11 |     while (true) fork();
 // refused:       |                  ^
 

@@ -1,5 +1,5 @@
 // Is a function refused of which only the address is taken, in a table?
-// refused: error: a script may not use `execve` in a worker
+// refused: refused_pointer.cc:11:24: error: a script may not use `execve` in a worker
 
 #include <kiln.h>
 

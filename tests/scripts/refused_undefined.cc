@@ -1,5 +1,6 @@
 // Is a function that no script defines named in C++ notation?
-// refused: refused_undefined.cc:11:33: error: a script may not use `shop::price(std::basic_string_view<char, std::char_traits<char> >)` in a worker
+// refused: refused_undefined.cc:12:33: error: `shop::price(std::string_view)` is not defined
+// refused: refused_undefined.cc:8:5: note: it is declared here
 
 #include <kiln.h>
 

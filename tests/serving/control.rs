@@ -69,6 +69,43 @@ fn a_refused_reload_shows_what_clang_says_and_exits_with_1() {
 }
 
 #[test]
+fn a_refusal_is_in_the_status_until_a_reload_succeeds() {
+    let kiln = Kiln::start(&replying("one"));
+    assert_eq!(kiln.status()["refused"], Value::Null);
+    kiln.write_script("site.cc", "int main() {}\n");
+    let refused = kiln.reload().json;
+    let status = kiln.status();
+    assert_eq!(status["refused"]["diagnostics"], refused["diagnostics"], "{status:#}");
+    assert_eq!(status["refused"]["reason"], "the scripts do not compile");
+    assert!(status["refused"]["age_s"].is_u64(), "{status:#}");
+    let table = kiln.command("status", &[]).stdout;
+    for part in [
+        "\nlast reload refused  ",
+        "site.cc:1:5: error: a script has no main()",
+        "| int main() {}\n",
+    ] {
+        assert!(table.contains(part), "expected {part:?} in:\n{table}");
+    }
+    kiln.reload_with(&replying("two"));
+    assert_eq!(kiln.status()["refused"], Value::Null);
+}
+
+#[test]
+fn a_reload_in_json_has_the_parts_of_each_diagnostic() {
+    let kiln = Kiln::start(&replying("one"));
+    let script = format!("static int unused;\n{}", replying("two"));
+    kiln.write_script("site.cc", &script);
+    let json = kiln.reload().json;
+    let warning = &json["diagnostics"][0];
+    assert_eq!(
+        (&warning["severity"], &warning["option"]),
+        (&"warning".into(), &"-Wunused-variable".into())
+    );
+    assert_eq!(warning["end"], serde_json::json!({"line": 1, "column": 18}), "{json:#}");
+    assert!(warning["notes"].is_array() && warning["edits"].is_array(), "{json:#}");
+}
+
+#[test]
 fn warnings_do_not_refuse_a_script_and_are_shown() {
     let kiln = Kiln::start(&replying("one"));
     kiln.write_script("site.cc", &format!("#warning mind the gap\n{}", replying("two")));

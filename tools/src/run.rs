@@ -5,7 +5,7 @@
 
 use std::ffi::{CString, OsStr, OsString, c_char};
 use std::fs::File;
-use std::io::{IsTerminal, Read, Write};
+use std::io::{Read, Write};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
@@ -18,6 +18,7 @@ use nix::sys::wait::WaitStatus;
 use nix::unistd::pipe2;
 
 use crate::child::{self, Exit};
+use crate::print;
 
 /// Exit code when the program does not compile.
 const EXIT_REFUSED: i32 = 2;
@@ -73,24 +74,12 @@ fn compile(program: Program<'_>, arena: Arena) -> anyhow::Result<Option<Sealed>>
         other => bail!("the compiler ended with {other:?}"),
     }
     let outcome: CompileOutcome = serde_json::from_slice(&json)?;
-    print_diagnostics(&outcome);
+    print::to_stderr(&outcome.diagnostics);
     if !outcome.compiled {
         return Ok(None);
     }
     image::seal(&image, slot)?;
     Ok(Some(Sealed::open(image, slot)?))
-}
-
-fn print_diagnostics(outcome: &CompileOutcome) {
-    let colour = std::io::stderr().is_terminal();
-    for diagnostic in &outcome.diagnostics {
-        let text = diagnostic.rendered.trim_end();
-        if colour {
-            eprintln!("{}", text.replacen("error:", "\x1b[1;31merror:\x1b[0m", 1));
-        } else {
-            eprintln!("{text}");
-        }
-    }
 }
 
 /// Runs the program in this process.

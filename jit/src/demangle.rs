@@ -1,0 +1,45 @@
+//! Linker names as people write them.
+
+use cpp_demangle::{DemangleOptions, Symbol};
+
+/// Templates of the library that have a name of their own for `char`.
+const OF_CHAR: [&str; 13] = [
+    "string",
+    "string_view",
+    "ios",
+    "istream",
+    "ostream",
+    "iostream",
+    "ifstream",
+    "ofstream",
+    "fstream",
+    "filebuf",
+    "istringstream",
+    "ostringstream",
+    "stringstream",
+];
+
+/// A C++ name as people write it, with its parameters; any other as it is.
+pub fn demangled(symbol: &str) -> String {
+    demangle(symbol, DemangleOptions::new())
+}
+
+/// The same without parameters, for functions of a library, which everybody knows by name.
+pub(crate) fn demangled_name(symbol: &str) -> String {
+    demangle(symbol, DemangleOptions::new().no_params())
+}
+
+fn demangle(symbol: &str, options: DemangleOptions) -> String {
+    let name = Symbol::new(symbol).ok().and_then(|name| name.demangle_with_options(&options).ok());
+    let Some(mut name) = name else { return symbol.to_owned() };
+    // Versions of the library, and parameters that nobody writes.
+    for noise in ["__cxx11::", "_V2::", ", std::char_traits<char>", ", std::allocator<char>"] {
+        name = name.replace(noise, "");
+    }
+    for of_char in OF_CHAR {
+        for end in ["<char >", "<char>"] {
+            name = name.replace(&format!("basic_{of_char}{end}"), of_char);
+        }
+    }
+    name
+}
