@@ -4,7 +4,7 @@ use std::ffi::OsString;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, Parser, Subcommand, ValueEnum};
 
 /// A programmable HTTP load balancer: C++ scripts, compiled once, decide what happens to each
 /// request.
@@ -19,6 +19,7 @@ const EXAMPLES: &str = "\
 Examples:
   kiln demo                                 try it: example scripts, two workers, origins of its own
   kiln serve --script site.cc --upstream web=10.0.0.1:80,10.0.0.2:80
+  kiln check scripts/                       say what is wrong with scripts
   kiln config check -c kiln.toml            say what is wrong with a configuration
   kiln reload                               compile the scripts again and swap them in
   kiln run hello.cc                         any C++ program on the same engine";
@@ -32,6 +33,8 @@ pub(crate) enum Command {
     Reload(Ask),
     /// Show the master, the generations and the workers.
     Status(Ask),
+    /// Compile scripts as a reload does, serve nothing, and say what is wrong with them.
+    Check(Check),
     /// Check a configuration file, or say what there is to set.
     #[command(subcommand)]
     Config(ConfigCommand),
@@ -108,6 +111,47 @@ pub(crate) struct Profile {
     /// Options for perf record, for instance --event=cache-misses.
     #[arg(last = true, value_name = "OPTIONS")]
     pub(crate) options: Vec<OsString>,
+}
+
+/// Exit code: 0 when the scripts would be taken, 2 when not.
+#[derive(Args)]
+pub(crate) struct Check {
+    /// A script, or a folder of scripts; with --symbols, what to look for among them [default: the
+    /// script of the configuration].
+    #[arg(value_name = "PATH")]
+    pub(crate) path: Option<PathBuf>,
+    /// Configuration file, which is checked too [default: kiln.toml, if no PATH is given].
+    #[arg(short, long, value_name = "FILE")]
+    pub(crate) config: Option<PathBuf>,
+    /// Print JSON.
+    #[arg(long)]
+    pub(crate) json: bool,
+    /// Print SARIF 2.1.0, for code hosts and editors.
+    #[arg(long, conflicts_with = "json")]
+    pub(crate) sarif: bool,
+    /// Refuse what has warnings, too.
+    #[arg(long)]
+    pub(crate) deny_warnings: bool,
+    /// List what scripts may link against, by group, each with its reason; or what programs under
+    /// `kiln run` may.
+    #[arg(
+        long,
+        value_name = "WHOSE",
+        value_enum,
+        num_args = 0..=1,
+        require_equals = true,
+        default_missing_value = "workers",
+        conflicts_with_all = ["config", "sarif", "deny_warnings"]
+    )]
+    pub(crate) symbols: Option<Symbols>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Symbols {
+    /// Scripts in a worker.
+    Workers,
+    /// Programs under `kiln run`.
+    Programs,
 }
 
 #[derive(Subcommand)]

@@ -1,16 +1,20 @@
 //! The command line of Kiln: reads arguments and configuration, and wires the crates together.
 //!
 //! `cli` is what can be typed, `config` what it means together with a file, `serve` the master with
-//! its children, `control` the commands to a running master, `demo` a first try without a setup.
+//! its children, `check` a compile without them, `control` the commands to a running master, `demo` a
+//! first try without a setup.
 
 #![forbid(unsafe_code)]
 
+mod check;
 mod cli;
 mod config;
 mod control;
 mod demo;
 mod logs;
+mod sarif;
 mod serve;
+mod symbols;
 
 use std::path::Path;
 use std::process::ExitCode;
@@ -27,6 +31,7 @@ fn main() -> ExitCode {
         Command::Serve(arguments) => serve::serve(&arguments),
         Command::Reload(arguments) => control::reload(&arguments),
         Command::Status(arguments) => control::status(&arguments),
+        Command::Check(arguments) => check::check(&arguments),
         Command::Config(command) => config::command::run(&command),
         Command::Profile(arguments) => control::profile(&arguments),
         Command::Run(arguments) => run(&arguments),

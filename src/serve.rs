@@ -54,6 +54,15 @@ pub(crate) fn serve(arguments: &cli::Serve) -> anyhow::Result<ExitCode> {
     }
 }
 
+/// Compiles the scripts of a configuration as a reload does, and serves nothing. An error is a
+/// sentence about a compile that came to no end of its own.
+pub(crate) fn compile(config: Config) -> anyhow::Result<Result<CompileOutcome, String>> {
+    let arena = Arena::reserve()?;
+    let settings = config.master.clone();
+    let mut children = Children::new(cli::Serve::default(), config, arena);
+    Ok(master::check(arena, &settings, &mut children))
+}
+
 /// Lets this process and its children open as many files as the system allows them; answers how
 /// many.
 fn raise_descriptors() -> u64 {

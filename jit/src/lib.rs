@@ -8,9 +8,9 @@
 mod arguments;
 #[allow(unsafe_code)] // LLVM's C API for intrinsics, which inkwell wraps in part.
 mod contraction;
+mod demangle;
 #[allow(unsafe_code)] // LLVM's C API for globals, which inkwell wraps in part.
 mod far;
-mod demangle;
 #[allow(unsafe_code)] // Calls into the shim, and the callbacks that it makes.
 mod ffi;
 mod files;

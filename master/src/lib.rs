@@ -11,6 +11,7 @@
 
 mod backoff;
 mod broker;
+mod check;
 mod claim;
 mod clients;
 mod compile;
@@ -39,6 +40,7 @@ use std::time::Duration;
 
 use heritage::{Channel, CompileOutcome, Diagnostic, Inheritance};
 
+pub use check::check;
 pub use error::StartError;
 pub use settings::{Control, Settings};
 

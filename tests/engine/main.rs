@@ -4,6 +4,7 @@
 //! says in its leading comment what a client and an upstream see.
 
 mod case;
+mod check;
 mod debuggers;
 mod foreign;
 mod heap;

@@ -6,6 +6,6 @@
 mod child;
 pub mod origin;
 mod perf_data;
-pub mod profile;
 pub mod print;
+pub mod profile;
 pub mod run;

@@ -1,0 +1,63 @@
+//! `kiln check`: one compile as a reload has it, by whoever is no master.
+//!
+//! The same child with the same fences and limits makes the same image, which is checked as the
+//! master checks it, and thrown away: nothing serves, and no initialiser of the scripts runs.
+
+use std::os::fd::AsFd;
+use std::time::{Duration, Instant};
+
+use heritage::CompileOutcome;
+use image::Arena;
+use nix::errno::Errno;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::wait::waitpid;
+
+use crate::compile::{CompileChild, leavings};
+use crate::{CompileJob, Roles, Settings};
+
+/// Compiles once. An error is a sentence about a compile that came to no end of its own. The caller
+/// must have no other thread.
+pub fn check(
+    arena: Arena,
+    settings: &Settings,
+    roles: &mut dyn Roles,
+) -> Result<CompileOutcome, String> {
+    let no_image = |error| format!("cannot make a memfd: {error}");
+    let image = image::create().map_err(|error| no_image(error.to_string()))?;
+    let theirs = image.try_clone().map_err(|error| no_image(error.to_string()))?;
+    let slot = arena.slot(0);
+    // What it leaves for the cache is the master's to keep.
+    let leavings = leavings().map_err(|error| no_image(error.to_string()))?;
+    let job = CompileJob { generation: 1, slot, image: theirs, leavings };
+    let mut child = CompileChild::start(job, roles, settings, Instant::now())
+        .map_err(|error| format!("cannot fork a compile child: {error}"))?;
+    while let Some(pipe) = child.pipe() {
+        let left = child.deadline.saturating_duration_since(Instant::now());
+        if left.is_zero() {
+            let timeout_s = settings.compile_timeout.as_secs_f32();
+            child.kill(format!("the compile took longer than {timeout_s} s"));
+            break;
+        }
+        // A millisecond more, so that it does not wake up just before the deadline again and again.
+        let wait =
+            PollTimeout::try_from(left + Duration::from_millis(1)).unwrap_or(PollTimeout::MAX);
+        match poll(&mut [PollFd::new(pipe.as_fd(), PollFlags::POLLIN)], wait) {
+            Ok(0) | Err(Errno::EINTR) => {}
+            Ok(_) => child.read(),
+            Err(error) => return Err(format!("cannot wait for the compile child: {error}")),
+        }
+    }
+    // It has said everything, so that it ends now; or it was killed.
+    let ended = loop {
+        match waitpid(child.pid(), None) {
+            Err(Errno::EINTR) => {}
+            Ok(ended) => break ended,
+            Err(error) => return Err(format!("cannot wait for the compile child: {error}")),
+        }
+    };
+    let (outcome, _) = child.conclude(ended)?;
+    if outcome.compiled {
+        image::seal(&image, slot).map_err(|error| error.to_string())?;
+    }
+    Ok(outcome)
+}
