@@ -8,13 +8,16 @@ mod arguments;
 mod headers;
 #[path = "src/pattern.rs"]
 mod pattern;
+#[path = "build/pch.rs"]
+mod pch;
 #[path = "build/symbols.rs"]
 mod symbols;
 #[path = "build/toolchain.rs"]
 mod toolchain;
 
 use std::env;
-use std::path::PathBuf;
+use std::ffi::OsStr;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use arguments::{KILN_INCLUDE, Unit};
@@ -25,37 +28,74 @@ fn main() {
         println!("cargo::rerun-if-changed={path}");
     }
     let out = PathBuf::from(env::var_os("OUT_DIR").expect("cargo sets OUT_DIR"));
-    let pch =
+    let sources =
         PathBuf::from(env::var_os("CARGO_MANIFEST_DIR").expect("cargo sets it")).join("../pch");
     let toolchain = Toolchain::find();
 
     toolchain.compile_shim(&out);
-    headers::pack(&toolchain, &pch, &out.join("headers.pack"));
-    precompile(&toolchain, &pch, &out);
-    let libraries = symbols::Libraries::read(&toolchain);
+    headers::pack(&toolchain, &sources, &out.join("headers.pack"));
+    let builder = Builder {
+        program: toolchain.link_pch_builder(&out),
+        toolchain: &toolchain,
+        sources: &sources,
+    };
+    let usual = out.join("usual.o");
+    builder.instantiate(&usual);
+    let libraries = symbols::Libraries::read(&usual);
     for set in ["workers", "programs"] {
         println!("cargo::rustc-env=KILN_{}={}", set.to_uppercase(), out.join(set).display());
-        symbols::write_table(&libraries, &pch, set, &out);
+        symbols::write_table(&libraries, &sources, set, &out);
     }
-    symbols::check_refused(&libraries, &pch);
-    symbols::compile_tables(&out);
+    symbols::check_refused(&libraries, &sources);
+    let header = out.join("kiln.pch");
+    builder.precompile(&out.join("workers.called"), &header);
+    pch::pack(&header, &out.join("kiln.pch.pack"));
+    symbols::compile_tables(&out, &usual);
     toolchain.link();
 
     println!("cargo::rustc-env=KILN_RESOURCE={}", toolchain.resource);
     println!("cargo::rustc-env=KILN_SEARCH={}", toolchain.search.join(":"));
 }
 
-/// Makes the precompiled header with a small program around the shim.
-fn precompile(toolchain: &Toolchain, pch: &std::path::Path, out: &std::path::Path) {
-    let builder = toolchain.link_pch_builder(out);
-    let search: Vec<&str> = toolchain.search.iter().map(String::as_str).collect();
-    let mut command = Command::new(builder);
-    command.arg(pch);
-    command.args(arguments::common(Unit::Script, &search, &toolchain.resource));
-    command.args(["-emit-pch", "-fno-pch-timestamp", "-fpch-instantiate-templates"]);
-    command.args(["-fmodules-embed-all-files", "-x", "c++-header", "-o"]);
-    command.arg(out.join("kiln.pch"));
-    command.arg(format!("{KILN_INCLUDE}/kiln.h"));
-    let status = command.status().expect("the PCH builder was just linked");
-    assert!(status.success(), "pch/kiln.h does not compile");
+/// The small program around the shim that makes what scripts begin with.
+struct Builder<'a> {
+    program: PathBuf,
+    toolchain: &'a Toolchain,
+    sources: &'a Path,
+}
+
+impl Builder<'_> {
+    /// Makes an object file of the templates that `pch/usual.h` uses.
+    fn instantiate(&self, object: &Path) {
+        let made = object.as_os_str();
+        let source = format!("{KILN_INCLUDE}/usual.cc");
+        self.run("instantiate", made, &["-emit-llvm-only", "-x", "c++", &source]);
+    }
+
+    /// Makes the precompiled header; what `called` lists is not compiled again.
+    fn precompile(&self, called: &Path, pch: &Path) {
+        let pch = pch.to_str().expect("OUT_DIR is text");
+        let header = format!("{KILN_INCLUDE}/kiln.h");
+        let arguments = [
+            "-emit-pch",
+            "-fno-pch-timestamp",
+            "-fpch-instantiate-templates",
+            "-fmodules-embed-all-files",
+            "-x",
+            "c++-header",
+            "-o",
+            pch,
+            &header,
+        ];
+        self.run("precompile", called.as_os_str(), &arguments);
+    }
+
+    fn run(&self, action: &str, file: &OsStr, arguments: &[&str]) {
+        let search: Vec<&str> = self.toolchain.search.iter().map(String::as_str).collect();
+        let mut command = Command::new(&self.program);
+        command.arg(self.sources).arg(action).arg(file);
+        command.args(arguments::common(Unit::Script, &search, &self.toolchain.resource));
+        let status = command.args(arguments).status().expect("the builder was just linked");
+        assert!(status.success(), "pch/ does not compile: {action} failed");
+    }
 }

@@ -10,8 +10,7 @@ use anyhow::{Context, bail};
 use heritage::CompileSteps;
 use master::control::{
     ControlReply, ControlRequest, GenerationState, HeldStatus, NameStatus, OutStatus,
-    RefusalStatus, Status,
-    UpstreamsStatus, WorkerActivity, WorkerStatus, call,
+    RefusalStatus, Status, UpstreamsStatus, WorkerActivity, WorkerStatus, call,
 };
 use tools::print::painted;
 

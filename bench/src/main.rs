@@ -8,12 +8,14 @@
 //! Reading order: `cases` (what is compared), `peers` (the servers), `rounds` (the turns), `load`
 //! (wrk) and `bodies` (the loader of large bodies, with `origin` at its other end), `cpu`,
 //! `demands` (the verdicts), `reuse` (connections to the origin), `start` (compiling beside
-//! starting), `retirement` (thousands of reloads), `report`, `table` and `chart` (what is printed).
+//! starting), `costs` (a script of usual length, against limits), `retirement` (thousands of reloads),
+//! `report`, `table` and `chart` (what is printed).
 #![forbid(unsafe_code)]
 
 mod bodies;
 mod cases;
 mod chart;
+mod costs;
 mod cpu;
 mod demands;
 mod figures;
@@ -88,7 +90,7 @@ enum Part {
     Bodies,
     /// Connections that are opened to the origin, with 1, 2 and 4 workers.
     Reuse,
-    /// Compiling, starting, replacing a worker.
+    /// Compiling, starting, replacing a worker; what a script of usual length costs, against limits.
     Start,
     /// 10,000 reloads of a script that leaks: what grows, in which process; curves in
     /// target/retirement.svg.

@@ -28,9 +28,19 @@ impl Process {
         program: &Path,
         arguments: impl IntoIterator<Item = impl AsRef<OsStr>>,
     ) -> anyhow::Result<Self> {
+        Self::start_on(&core.to_string(), log, program, arguments)
+    }
+
+    /// The same on several cores, as taskset takes them.
+    pub(crate) fn start_on(
+        cores: &str,
+        log: &Path,
+        program: &Path,
+        arguments: impl IntoIterator<Item = impl AsRef<OsStr>>,
+    ) -> anyhow::Result<Self> {
         let output = File::create(log).with_context(|| log.display().to_string())?;
         let child = Command::new("setpriv")
-            .args(["--pdeathsig", "TERM", "taskset", "--cpu-list", &core.to_string()])
+            .args(["--pdeathsig", "TERM", "taskset", "--cpu-list", cores])
             .arg(program)
             .args(arguments)
             .stdin(Stdio::null())

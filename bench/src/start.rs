@@ -10,6 +10,7 @@ use anyhow::{Context, ensure};
 use nix::sys::signal::{Signal, kill};
 use serde::{Deserialize, Serialize};
 
+use crate::costs::{self, Cost};
 use crate::figures::Spread;
 use crate::load;
 use crate::peers::{Duty, KILN, Server, control};
@@ -23,7 +24,7 @@ const TIMES: usize = 5;
 const GROWN_UP: Duration = Duration::from_millis(1500);
 
 /// How long all of it takes, about: mostly compiling, and replacements that wait to be grown up.
-pub(crate) const DURATION: Duration = Duration::from_secs(14);
+pub(crate) const DURATION: Duration = Duration::from_secs(30);
 
 /// What starting costs, in milliseconds, and what there is to start.
 #[derive(Debug, Serialize)]
@@ -41,14 +42,16 @@ pub(crate) struct Start {
     pub(crate) cold_start_ms: Spread,
     pub(crate) binary_bytes: u64,
     pub(crate) stripped_bytes: u64,
+    /// What a script of usual length costs.
+    pub(crate) costs: Vec<Cost>,
 }
 
 /// What is read of `kiln reload --json`.
 #[derive(Deserialize)]
-struct Reloaded {
+pub(crate) struct Reloaded {
     steps: Steps,
-    map_ms: f64,
-    total_ms: f64,
+    pub(crate) map_ms: f64,
+    pub(crate) total_ms: f64,
 }
 
 #[derive(Deserialize)]
@@ -78,6 +81,9 @@ pub(crate) fn measure(bench: &Bench) -> anyhow::Result<Start> {
         eprintln!("start: replacement {} of {TIMES}", number + 1);
         replacements.push(replace_ms(&mut server).context("replacement of a worker")?);
     }
+    drop(server);
+    let stripped_bytes = stripped_bytes(bench)?;
+    let costs = costs::measure(bench, stripped_bytes).context("costs")?;
     let spread = |figure: fn(&Reloaded) -> f64| Spread::of(reloads.iter().map(figure));
     Ok(Start {
         front_end_ms: spread(|reload| reload.steps.front_end_ms),
@@ -89,7 +95,8 @@ pub(crate) fn measure(bench: &Bench) -> anyhow::Result<Start> {
         replace_ms: Spread::of(replacements),
         cold_start_ms: Spread::of(cold_starts),
         binary_bytes: std::fs::metadata(&bench.kiln)?.len(),
-        stripped_bytes: stripped_bytes(bench)?,
+        stripped_bytes,
+        costs,
     })
 }
 
@@ -101,7 +108,7 @@ fn cold_start_ms(bench: &Bench) -> anyhow::Result<f64> {
     Ok(milliseconds_since(started))
 }
 
-fn reload(kiln: &Path, control: &Path) -> anyhow::Result<Reloaded> {
+pub(crate) fn reload(kiln: &Path, control: &Path) -> anyhow::Result<Reloaded> {
     let output = Command::new(kiln)
         .args(["reload", "--json", "--control"])
         .arg(control)

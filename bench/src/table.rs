@@ -7,6 +7,7 @@ use comfy_table::presets::NOTHING;
 use comfy_table::{Attribute, Cell, CellAlignment, Color, Table};
 
 use crate::chart;
+use crate::costs::Cost;
 use crate::demands::Verdict;
 use crate::figures::{Metric, Spread, counted};
 use crate::peers::FLOOR;
@@ -53,6 +54,11 @@ pub(crate) fn render(report: &Report) -> String {
     if let Some(start) = &report.start {
         line("\nStarting beside compiling; median (least-most)\n");
         line(&started(start).to_string());
+        line(
+            "\nWhat a script of usual length (bench/scripts/edge.cc) costs, and may cost on a quiet \
+             machine;\nmedian (least-most), beside Facebook's system, which was the first\n",
+        );
+        line(&costs(&start.costs).to_string());
     }
     if let Some(retirement) = &report.retirement {
         let Retirement { reloads, reload_ms, picture, .. } = retirement;
@@ -220,6 +226,26 @@ fn grown(curves: &[Curve]) -> Table {
             right(format!("{:+.2}", curve.per_1000_reloads)),
             right(format!("{:.2}", curve.limit)),
             coloured(Cell::new(word), curve.is_met).add_attribute(Attribute::Bold),
+        ]);
+    }
+    table
+}
+
+fn costs(costs: &[Cost]) -> Table {
+    let mut table = plain();
+    let bold = |cell: Cell| cell.add_attribute(Attribute::Bold);
+    let heads = ["measured", "limit", "first system"].map(|head| bold(right(head)));
+    table.set_header([Cell::new("")].into_iter().chain(heads));
+    for cost in costs {
+        let unit = cost.unit;
+        let word = if cost.is_met { "met" } else { "not met" };
+        let first = cost.first_system.map(|first| format!("{first} {unit}"));
+        table.add_row(vec![
+            bold(Cell::new(cost.what)),
+            right(format!("{} {unit}", shown(cost.measured, 2))),
+            right(format!("{} {unit}", cost.limit)),
+            right(first.unwrap_or_default()),
+            bold(coloured(Cell::new(word), cost.is_met)),
         ]);
     }
     table

@@ -13,18 +13,41 @@ use object::read::archive::ArchiveFile;
 use object::{Object, ObjectSymbol, SymbolKind};
 
 use crate::pattern::matches;
-use crate::toolchain::{Toolchain, gcc_file};
+use crate::toolchain::gcc_file;
 
 /// What each library defines.
 pub(crate) struct Libraries(BTreeMap<&'static str, Names>);
 
-/// Names, each with the version that a shared library gives it.
-type Names = BTreeMap<String, Option<String>>;
+/// Names that a library defines.
+type Names = BTreeMap<String, Definition>;
+
+#[derive(Clone, Default)]
+struct Definition {
+    /// That a shared library gives it.
+    version: Option<String>,
+    /// What it is called in this binary, if that is another name.
+    alias: Option<String>,
+    /// Bytes of code, if it is a function of an archive.
+    code_bytes: u64,
+}
+
+/// Functions of the C++ library that are larger are called where they are, and not compiled again:
+/// smaller ones are better inlined, being little more than a call with its arguments.
+const INLINED_BYTES_MAX: u64 = 48;
+/// How the names of the C++ library's functions begin: those of namespace `std`, and of its members.
+const LIBRARY_PREFIXES: [&str; 6] = ["_ZNSt", "_ZNKSt", "_ZSt", "_ZNOSt", "_ZNRSt", "_ZNKRSt"];
+/// Not these, whatever their size: a request is read through views, and reading makes no call.
+const VIEW_PREFIXES: [&str; 2] = ["_ZNSt17basic_string_view", "_ZNKSt17basic_string_view"];
+/// What the object file of usual templates puts before their names.
+const USUAL_PREFIX: &str = "kiln_usual.";
+/// Marks a name in a table for that. No linker name has it.
+const CALLED_MARK: char = '*';
 
 impl Libraries {
-    /// Reads the machine's libraries.
-    pub(crate) fn read(_toolchain: &Toolchain) -> Self {
+    /// Reads the machine's libraries, and the object file of usual templates.
+    pub(crate) fn read(usual: &Path) -> Self {
         Self(BTreeMap::from([
+            ("usual", self::usual(usual)),
             ("libstdc++", archive("libstdc++.a")),
             ("libgcc", archive("libgcc.a")),
             ("libgcc_s", shared("libgcc_s.so.1")),
@@ -32,6 +55,17 @@ impl Libraries {
             ("libc", archive("libc_nonshared.a").into_iter().chain(shared("libc.so.6")).collect()),
             ("libm", shared("libm.so.6")),
         ]))
+    }
+}
+
+impl Definition {
+    /// Whether a use of it is a call, and no reason to compile it again.
+    fn is_called(&self, name: &str) -> bool {
+        let begins_with =
+            |prefixes: &[&str]| prefixes.iter().any(|prefix| name.starts_with(prefix));
+        self.code_bytes > INLINED_BYTES_MAX
+            && begins_with(&LIBRARY_PREFIXES)
+            && !begins_with(&VIEW_PREFIXES)
     }
 }
 
@@ -78,7 +112,9 @@ fn read_list(libraries: &Libraries, list: &Path) -> Vec<Group> {
                 if exclusion.is_some() {
                     excluded.push(pattern.to_owned());
                 } else {
-                    group.names.extend(matching.map(|(name, of)| (name.clone(), of.clone())));
+                    for (name, found) in matching {
+                        group.names.entry(name.clone()).or_insert_with(|| found.clone());
+                    }
                 }
             }
         }
@@ -90,26 +126,31 @@ fn read_list(libraries: &Libraries, list: &Path) -> Vec<Group> {
     groups
 }
 
-/// Writes `OUT/SET.names`, `OUT/SET.own`, `OUT/SET.groups` and `OUT/SET.s` from `pch/SET.symbols`.
+/// Writes `OUT/SET.names`, `.own`, `.called`, `.groups` and `.s` from `pch/SET.symbols`.
 pub(crate) fn write_table(libraries: &Libraries, pch: &Path, set: &str, out: &Path) {
     let groups = read_list(libraries, &pch.join(format!("{set}.symbols")));
     let own: BTreeSet<&String> = groups.iter().flat_map(|group| &group.own).collect();
-    let mut names: BTreeMap<&String, &Option<String>> =
-        groups.iter().flat_map(|group| &group.names).collect();
+    let mut names: BTreeMap<&String, &Definition> = BTreeMap::new();
+    for (name, found) in groups.iter().flat_map(|group| &group.names) {
+        names.entry(name).or_insert(found);
+    }
     names.retain(|name, _| !own.contains(name));
 
     let mut assembly = format!(
         "    .section .data.rel.ro.kiln_{set},\"aw\"\n    .balign 8\n    .globl kiln_table_{set}\nkiln_table_{set}:\n"
     );
-    for (number, (name, version)) in names.iter().enumerate() {
-        let written = match version {
+    for (number, (name, found)) in names.iter().enumerate() {
+        let written = match &found.version {
             // With its version it is the library's: Rust has a few of libm's functions of its own,
             // hidden in the binary, which set no errno and round otherwise.
             Some(version) => {
                 let alias = format!("kiln_{set}_{number}");
                 writeln!(assembly, "    .symver {alias}, {name}@{version}\n    .quad {alias}")
             }
-            None => writeln!(assembly, "    .quad \"{name}\""),
+            None => {
+                let name = found.alias.as_ref().unwrap_or(name);
+                writeln!(assembly, "    .quad \"{name}\"")
+            }
         };
         written.expect("a string is writable");
     }
@@ -125,9 +166,17 @@ pub(crate) fn write_table(libraries: &Libraries, pch: &Path, set: &str, out: &Pa
         let own: Vec<&str> = group.own.iter().map(String::as_str).collect();
         format!("{}\n{}\n{}\n", group.head, own.join(" "), numbers.join(" "))
     });
+    let is_called = |name: &&String| names[*name].is_called(name);
+    let mut marked = String::new();
+    for name in names.keys() {
+        marked.extend(is_called(name).then_some(CALLED_MARK));
+        marked += name;
+        marked.push('\n');
+    }
     for (suffix, content) in [
-        ("names", lines(&mut names.keys().copied())),
+        ("names", marked),
         ("own", lines(&mut own.iter().copied())),
+        ("called", lines(&mut names.keys().copied().filter(is_called))),
         ("groups", grouped.collect()),
         ("s", assembly),
     ] {
@@ -148,10 +197,11 @@ pub(crate) fn check_refused(libraries: &Libraries, pch: &Path) {
     }
 }
 
-/// Assembles the tables into the crate.
-pub(crate) fn compile_tables(out: &Path) {
+/// Assembles the tables into the crate, with the object file of usual templates.
+pub(crate) fn compile_tables(out: &Path, usual: &Path) {
     let mut build = cc::Build::new();
-    build.file(out.join("workers.s")).file(out.join("programs.s")).compile("kilntables");
+    build.file(out.join("workers.s")).file(out.join("programs.s")).object(usual);
+    build.compile("kilntables");
 }
 
 /// Functions and data that others may link against. Thread-locals have no one address.
@@ -166,10 +216,33 @@ fn archive(name: &str) -> Names {
     let archive = ArchiveFile::parse(&*data).expect("it is an archive");
     let mut names = Names::new();
     for member in archive.members() {
-        let content = member.expect("it is whole").data(&*data).expect("it is whole");
-        let Ok(file) = object::File::parse(content) else { continue };
-        let defined = file.symbols().filter(linkable);
-        names.extend(defined.filter_map(|symbol| Some((symbol.name().ok()?.to_owned(), None))));
+        names.extend(definitions(member.expect("it is whole").data(&*data).expect("it is whole")));
+    }
+    names
+}
+
+/// The functions of the object file of usual templates that are worth a call.
+fn usual(object: &Path) -> Names {
+    let data = fs::read(object).expect("it was just made");
+    let mut names = Names::new();
+    for (alias, mut found) in definitions(&data) {
+        let Some(name) = alias.strip_prefix(USUAL_PREFIX).map(str::to_owned) else { continue };
+        if found.is_called(&name) {
+            found.alias = Some(alias);
+            names.insert(name, found);
+        }
+    }
+    names
+}
+
+/// What an object file defines; nothing if it is none.
+fn definitions(object: &[u8]) -> Names {
+    let mut names = Names::new();
+    let Ok(file) = object::File::parse(object) else { return names };
+    for symbol in file.symbols().filter(linkable) {
+        let Ok(name) = symbol.name() else { continue };
+        let code_bytes = if symbol.kind() == SymbolKind::Text { symbol.size() } else { 0 };
+        names.insert(name.to_owned(), Definition { code_bytes, ..Definition::default() });
     }
     names
 }
@@ -190,7 +263,8 @@ fn shared(name: &str) -> Names {
         let version = versions.version(index.into()).ok().flatten();
         let version = version.map(|version| String::from_utf8_lossy(version.name()).into_owned());
         if !index.is_hidden() && version.as_deref() != Some("GLIBC_PRIVATE") {
-            names.insert(symbol.name().expect("names are text").to_owned(), version);
+            let name = symbol.name().expect("names are text").to_owned();
+            names.insert(name, Definition { version, ..Definition::default() });
         }
     }
     names

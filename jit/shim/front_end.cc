@@ -3,7 +3,10 @@
 #include "hooks.h"
 #include "shim.h"
 
+#include <clang/AST/ASTConsumer.h>
 #include <clang/AST/Decl.h>
+#include <clang/AST/Mangle.h>
+#include <clang/AST/RecursiveASTVisitor.h>
 #include <clang/Basic/DiagnosticOptions.h>
 #include <clang/Basic/SourceManager.h>
 #include <clang/CodeGen/CodeGenAction.h>
@@ -17,6 +20,8 @@
 #include <clang/Lex/Lexer.h>
 #include <clang/Serialization/PCHContainerOperations.h>
 #include <llvm/ADT/StringExtras.h>
+#include <llvm/ADT/StringSet.h>
+#include <llvm/IR/Function.h>
 #include <llvm/IR/Module.h>
 #include <llvm/Support/MemoryBuffer.h>
 #include <llvm/Support/Path.h>
@@ -266,6 +271,74 @@ private:
   bool is_script;
 };
 
+// Declares instantiated before they were written what is linked from elsewhere, as `extern template`
+// would, and keeps it from being inlined: then Clang makes a call of each use, and nothing of the
+// function itself. `extern template` alone would not do, for what is constexpr is inline as well.
+//
+// Constant expressions still see the bodies.
+class TakenFromElsewhere final : public ASTConsumer,
+                                 public RecursiveASTVisitor<TakenFromElsewhere> {
+public:
+  explicit TakenFromElsewhere(llvm::StringSet<> names) : names(std::move(names)) {}
+
+  bool shouldVisitTemplateInstantiations() const { return true; }
+
+  void HandleTranslationUnit(ASTContext &context) override {
+    if (names.empty()) return;
+    mangler.reset(context.createMangleContext());
+    TraverseAST(context);
+  }
+
+  bool VisitFunctionDecl(FunctionDecl *function) {
+    if (function->getTemplateSpecializationKind() != TSK_ImplicitInstantiation ||
+        function->isDependentContext() || !is_listed(function))
+      return true;
+    function->setTemplateSpecializationKind(TSK_ExplicitInstantiationDeclaration,
+                                            function->getPointOfInstantiation());
+    if (!function->hasAttr<NoInlineAttr>())
+      function->addAttr(NoInlineAttr::CreateImplicit(function->getASTContext()));
+    return true;
+  }
+
+private:
+  // Constructors and destructors have two names, one for use as a base.
+  bool is_listed(FunctionDecl *function) {
+    if (auto *constructor = dyn_cast<CXXConstructorDecl>(function))
+      return has(GlobalDecl(constructor, Ctor_Complete)) && has(GlobalDecl(constructor, Ctor_Base));
+    if (auto *destructor = dyn_cast<CXXDestructorDecl>(function))
+      return has(GlobalDecl(destructor, Dtor_Complete)) && has(GlobalDecl(destructor, Dtor_Base));
+    return mangler->shouldMangleDeclName(function) && has(GlobalDecl(function));
+  }
+
+  bool has(GlobalDecl declaration) {
+    std::string name;
+    llvm::raw_string_ostream stream(name);
+    mangler->mangleName(declaration, stream);
+    return names.contains(name);
+  }
+
+  llvm::StringSet<> names;
+  std::unique_ptr<MangleContext> mangler;
+};
+
+class Precompile final : public GeneratePCHAction {
+public:
+  explicit Precompile(llvm::StringSet<> elsewhere) : elsewhere(std::move(elsewhere)) {}
+
+protected:
+  std::unique_ptr<ASTConsumer> CreateASTConsumer(CompilerInstance &compiler,
+                                                 StringRef file) override {
+    std::vector<std::unique_ptr<ASTConsumer>> consumers;
+    consumers.push_back(std::make_unique<TakenFromElsewhere>(std::move(elsewhere)));
+    consumers.push_back(GeneratePCHAction::CreateASTConsumer(compiler, file));
+    if (!consumers.back()) return nullptr;
+    return std::make_unique<MultiplexConsumer>(std::move(consumers));
+  }
+
+private:
+  llvm::StringSet<> elsewhere;
+};
+
 bool run(const char *const *arguments, size_t count, const kshim_files *files,
          const kshim_diagnostics *sink, FrontendAction &action) {
   llvm::IntrusiveRefCntPtr<llvm::vfs::FileSystem> file_system(new CallbackFileSystem(*files));
@@ -299,7 +372,21 @@ bool kshim_compile(const char *const *arguments, size_t arguments_count, const k
 }
 
 bool kshim_precompile(const char *const *arguments, size_t arguments_count,
-                      const kshim_files *files, const kshim_diagnostics *diagnostics) {
-  GeneratePCHAction action;
+                      const kshim_files *files, const kshim_bytes *elsewhere,
+                      size_t elsewhere_count, const kshim_diagnostics *diagnostics) {
+  llvm::StringSet<> names;
+  for (size_t i = 0; i < elsewhere_count; i++)
+    names.insert(StringRef(elsewhere[i].data, elsewhere[i].size));
+  Precompile action(std::move(names));
   return run(arguments, arguments_count, files, diagnostics, action);
+}
+
+bool kshim_drop_body(LLVMValueRef value) {
+  auto *function = llvm::unwrap<llvm::Function>(value);
+  for (const llvm::User *user : function->users())
+    if (llvm::isa<llvm::GlobalAlias>(user)) return false;
+  function->deleteBody();
+  function->setSubprogram(nullptr);
+  function->setComdat(nullptr);
+  return true;
 }

@@ -1,18 +1,33 @@
-// Builds a precompiled header at build time with the libraries that will load it at run time.
+// Builds at build time, with the libraries that will run at run time, what scripts begin with.
 //
-//   pch_builder FOLDER ARGUMENTS...
+//   pch_builder FOLDER precompile ELSEWHERE ARGUMENTS...
+//   pch_builder FOLDER instantiate OBJECT ARGUMENTS...
+//
+// `precompile` writes a precompiled header. ELSEWHERE is a file that names, one a line, the functions
+// of the C++ library that scripts call where they are, and do not compile again.
+//
+// `instantiate` writes an object file with all that a source file makes of templates in `std`, under
+// names that begin with `kiln_usual.`.
 //
 // ARGUMENTS are cc1's. Files are read from the machine, but for `/kiln/include`, which is FOLDER:
 // a precompiled header remembers paths, so they must be those that scripts will see.
 
 #include "shim.h"
 
+#include <llvm-c/Comdat.h>
+#include <llvm-c/Core.h>
+#include <llvm-c/Target.h>
+#include <llvm-c/TargetMachine.h>
+#include <llvm-c/Transforms/PassBuilder.h>
+
 #include <cstdio>
+#include <cstring>
 #include <fstream>
 #include <map>
 #include <sstream>
 #include <string>
 #include <sys/stat.h>
+#include <vector>
 
 static std::string folder;
 
@@ -49,13 +64,84 @@ static void report(void *, const kshim_diagnostic *found) {
 }
 
 static void name(void *, const kshim_name *) {}
+static bool precompile(const char *list, char **arguments, size_t count, const kshim_files &files,
+                       const kshim_diagnostics &diagnostics) {
+  std::ifstream stream(list);
+  if (!stream) return false;
+  std::vector<std::string> names;
+  for (std::string name; std::getline(stream, name);) names.push_back(name);
+  std::vector<kshim_bytes> elsewhere;
+  for (auto &name : names) elsewhere.push_back({name.data(), name.size()});
+  return kshim_precompile(arguments, count, &files, elsewhere.data(), elsewhere.size(),
+                          &diagnostics);
+}
+
+// Gives the functions that templates of `std` made names of their own, which scripts are linked to:
+// LLVM has some of them as well, compiled without exceptions, and the linker would choose. All else
+// that could be chosen elsewhere becomes private.
+static void keep_library_functions(LLVMModuleRef module) {
+  for (auto function = LLVMGetFirstFunction(module); function != nullptr;
+       function = LLVMGetNextFunction(function)) {
+    if (LLVMGetLinkage(function) != LLVMLinkOnceODRLinkage) continue;
+    size_t size = 0;
+    std::string name(LLVMGetValueName2(function, &size));
+    bool library = false;
+    for (const char *prefix : {"_ZNSt", "_ZNKSt", "_ZSt", "_ZNOSt", "_ZNRSt", "_ZNKRSt"})
+      library |= name.rfind(prefix, 0) == 0;
+    LLVMSetComdat(function, nullptr);
+    LLVMSetLinkage(function, library ? LLVMExternalLinkage : LLVMInternalLinkage);
+    if (!library) continue;
+    std::string own = "kiln_usual." + name, section = ".text." + own;
+    LLVMSetValueName2(function, own.data(), own.size());
+    LLVMSetVisibility(function, LLVMHiddenVisibility);
+    // The linker drops what no table names.
+    LLVMSetSection(function, section.c_str());
+  }
+}
+
+static void append(void *context, kshim_bytes bytes) {
+  static_cast<std::string *>(context)->append(bytes.data, bytes.size);
+}
+
+static bool instantiate(const char *object, char **arguments, size_t count,
+                        const kshim_files &files, const kshim_diagnostics &diagnostics) {
+  auto context = LLVMContextCreate();
+  LLVMModuleRef module = nullptr;
+  if (!kshim_compile(arguments, count, &files, &diagnostics, /*is_script=*/false, context, &module)) return false;
+  keep_library_functions(module);
+
+  LLVMInitializeX86TargetInfo();
+  LLVMInitializeX86Target();
+  LLVMInitializeX86TargetMC();
+  const char *triple = "x86_64-pc-linux-gnu";
+  LLVMTargetRef target = nullptr;
+  if (LLVMGetTargetFromTriple(triple, &target, nullptr)) return false;
+  auto machine = LLVMCreateTargetMachine(target, triple, "x86-64", "", LLVMCodeGenLevelDefault,
+                                         LLVMRelocPIC, LLVMCodeModelSmall);
+  auto options = LLVMCreatePassBuilderOptions();
+  if (auto failed = LLVMRunPasses(module, "default<O2>", machine, options)) {
+    std::fputs(LLVMGetErrorMessage(failed), stderr);
+    return false;
+  }
+  std::string made, error;
+  kshim_sink object_sink{&made, append}, error_sink{&error, append};
+  if (!kshim_generate(module, "x86-64", "", &object_sink, &error_sink)) {
+    std::fputs(error.c_str(), stderr);
+    return false;
+  }
+  std::ofstream file(object, std::ios::binary);
+  file.write(made.data(), static_cast<std::streamsize>(made.size()));
+  return file.good();
+}
 
 int main(int count, char **arguments) {
-  if (count < 3) return 2;
+  if (count < 5) return 2;
   folder = arguments[1];
+  bool precompiles = std::strcmp(arguments[2], "precompile") == 0;
   std::map<std::string, std::string> cache;
   kshim_files files{&cache, {"/", 1}, status, read_file};
   kshim_diagnostics diagnostics{nullptr, report, name};
-  return kshim_precompile(arguments + 2, static_cast<size_t>(count - 2), &files, &diagnostics) ? 0
+  auto act = precompiles ? precompile : instantiate;
+  return act(arguments[3], arguments + 4, static_cast<size_t>(count - 4), files, diagnostics) ? 0
                                                                                               : 1;
 }

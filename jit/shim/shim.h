@@ -89,9 +89,14 @@ bool kshim_compile(const char *const *arguments, size_t arguments_count, const k
                    const kshim_diagnostics *diagnostics, bool is_script, LLVMContextRef context,
                    LLVMModuleRef *module);
 
-// Runs cc1 with `arguments`, among them -o, over `files` and writes a precompiled header.
+// Runs cc1 with `arguments`, among them -o, over `files` and writes a precompiled header. Functions
+// that templates have made and that have a name in `elsewhere` are called there, and never compiled.
 bool kshim_precompile(const char *const *arguments, size_t arguments_count,
-                      const kshim_files *files, const kshim_diagnostics *diagnostics);
+                      const kshim_files *files, const kshim_bytes *elsewhere,
+                      size_t elsewhere_count, const kshim_diagnostics *diagnostics);
+
+// Makes a declaration of a function's definition; false, and nothing done, if an alias needs it.
+bool kshim_drop_body(LLVMValueRef function);
 
 // Generates position-independent code with emulated thread-locals for `cpu` and `features`
 // (comma-separated, each with + or -), and writes the object file to `object`, errors to `error`.

@@ -57,6 +57,8 @@ pub(crate) fn common(unit: Unit, search: &[&str], resource: &str) -> Vec<String>
         arguments.extend(["-internal-isystem".into(), KILN_INCLUDE.into()]);
         arguments.push("-fno-threadsafe-statics".into());
         arguments.extend(SCRIPT_WARNINGS.map(String::from));
+        // Also when the precompiled header is made, which hands its state of the warnings down.
+        arguments.push("-Werror=date-time".into());
     }
     arguments
 }

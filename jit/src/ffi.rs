@@ -8,8 +8,9 @@ use heritage::diagnostic::{Include, NOTES_MAX};
 use heritage::{Diagnostic, Edit, Note, Position, Severity};
 use image::{Protection, Section, Segment, Symbol, Writer};
 use inkwell::context::{AsContextRef, Context};
-use inkwell::llvm_sys::prelude::{LLVMContextRef, LLVMModuleRef};
+use inkwell::llvm_sys::prelude::{LLVMContextRef, LLVMModuleRef, LLVMValueRef};
 use inkwell::module::Module;
+use inkwell::values::{AsValueRef, FunctionValue};
 use serde::{Deserialize, Serialize};
 
 use crate::arguments::Unit;
@@ -182,6 +183,7 @@ unsafe extern "C" {
         context: LLVMContextRef,
         module: *mut LLVMModuleRef,
     ) -> bool;
+    fn kshim_drop_body(function: LLVMValueRef) -> bool;
     fn kshim_generate(
         module: LLVMModuleRef,
         cpu: *const c_char,
@@ -230,6 +232,12 @@ pub(crate) fn compile<'ctx>(
     };
     // SAFETY: the shim gives up the module, which belongs to `context`.
     compiled.then(|| unsafe { Module::new(module) })
+}
+
+/// Makes a declaration of a definition, unless an alias needs it.
+pub(crate) fn drop_body(function: FunctionValue<'_>) {
+    // SAFETY: the function belongs to a live module, and nobody holds a part of its body.
+    unsafe { kshim_drop_body(function.as_value_ref()) };
 }
 
 /// Generates an object file for this CPU.

@@ -11,10 +11,10 @@ use crate::SEARCH;
 use crate::arguments::KILN_INCLUDE;
 use crate::ffi::{Files, Status};
 use crate::headers::Headers;
+use crate::pch;
 
 /// Where the precompiled header is.
 pub(crate) const PCH_PATH: &str = "/kiln/kiln.pch";
-static PCH: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/kiln.pch"));
 
 /// Largest source file or private header.
 const FILE_BYTES_MAX: u64 = 16 << 20;
@@ -93,7 +93,7 @@ impl ScriptFiles {
 impl Files for ScriptFiles {
     fn status(&self, path: &str) -> Status {
         if path == PCH_PATH {
-            return Status::File(PCH.len() as u64);
+            return Status::File(pch::size());
         }
         if self.is_embedded(path) {
             return match self.headers.size(path) {
@@ -114,7 +114,7 @@ impl Files for ScriptFiles {
 
     fn read(&self, path: &str) -> Option<&'static [u8]> {
         if path == PCH_PATH {
-            return Some(PCH);
+            return Some(pch::read());
         }
         if self.is_embedded(path) {
             return self.headers.read(path);

@@ -29,6 +29,14 @@ const NO_HOOKS: &str =
 /// What the shim calls what it finds to be nearly a hook.
 const NEARLY_A_HOOK: &str = "Hook";
 
+const REPLACED: &str = "a script may not replace operator new or delete: the C++ library, which the \
+     worker shares with every script, allocates with Kiln's; a class may have operators of its own";
+
+/// What Clang says of `__DATE__`, `__TIME__` and `__TIMESTAMP__`, and what Kiln says instead.
+const DATE_MACRO: &str = "expansion of date or time macro is not reproducible";
+const DATE_REFUSED: &str = "a script may not use the date or time macro: compiled twice it must be the \
+     same, or the cache would keep the first; ask kiln::realtime_ns() for the time";
+
 /// Stack of a thread that runs Clang, which counts on 8 MiB for nested expressions.
 const STACK_BYTES: usize = 16 << 20;
 
@@ -112,6 +120,9 @@ pub(crate) fn link<'ctx>(
         // Each file that Clang refuses was told of; here they are all well.
         let Ok(made) = &compiled.made else { return Err(Refused) };
         let module = parse(context, &made.code).map_err(|error| outcome.refuse(path, error))?;
+        if unit == Unit::Script && initialisers::replaces_operators(&module) {
+            return Err(outcome.refuse(path, REPLACED));
+        }
         // A file of helpers needs no hook, if another has one; a program has none.
         hooks.extend(ir::take_hook(&module, number).filter(|_| unit == Unit::Script));
         match &linked {
@@ -205,6 +216,10 @@ fn compile(
     let asked = Asked::new(files);
     let mut said = Said::default();
     let module = ffi::compile(&context, unit, &script.arguments, &asked, &mut said);
+    for said in &mut said.diagnostics {
+        said.message = said.message.replace(DATE_MACRO, DATE_REFUSED);
+        said.rendered = said.rendered.replace(DATE_MACRO, DATE_REFUSED);
+    }
     let Some(module) = module else {
         return Compiled { made: Err(said), name: None, is_old: false };
     };

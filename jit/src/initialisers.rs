@@ -46,6 +46,13 @@ pub(crate) fn order(context: &Context, module: &Module<'_>) {
     }
 }
 
+/// Whether the module has an `operator new` or `delete` of its own.
+pub(crate) fn replaces_operators(module: &Module<'_>) -> bool {
+    OPERATORS
+        .iter()
+        .any(|name| module.get_function(name).is_some_and(|found| found.count_basic_blocks() > 0))
+}
+
 /// If a program defines `operator new` or `delete`, makes it tell the runtime before anything else:
 /// the C++ library is the host's, and what it allocates the program may free.
 pub(crate) fn announce_operators<'ctx>(context: &'ctx Context, module: &Module<'ctx>) {

@@ -9,7 +9,7 @@ use inkwell::context::Context;
 use inkwell::debug_info::{
     AsDIScope, DIFlags, DIFlagsConstants, DWARFEmissionKind, DWARFSourceLanguage,
 };
-use inkwell::module::Module;
+use inkwell::module::{Linkage, Module};
 use inkwell::passes::PassBuilderOptions;
 use inkwell::targets::{
     CodeModel, InitializationConfig, RelocMode, Target, TargetMachine, TargetTriple,
@@ -17,6 +17,7 @@ use inkwell::targets::{
 use inkwell::values::{FunctionValue, PointerValue};
 use inkwell::{AddressSpace, IntPredicate, OptimizationLevel};
 
+use crate::SymbolTable;
 use crate::ffi;
 
 /// Linker name of `kiln::Action on_request(kiln::Request&)`.
@@ -180,6 +181,21 @@ fn describe_chain<'ctx>(
     let scope = function.as_debug_info_scope();
     builder.set_current_debug_location(debug.create_debug_location(context, 0, 0, scope, None));
     debug.finalize();
+}
+
+/// Lets go of what the C++ library in this process has already, compiled: functions that templates
+/// and headers have made again for this module. Small ones stay, to be inlined.
+///
+/// By the one-definition rule they are the same, for they have the same names, which say of what type
+/// they are, and come from the same headers. What a module defines for good (and not once for many) is
+/// its own.
+pub(crate) fn call_the_library(module: &Module, symbols: &SymbolTable) {
+    let is_shared = |function: &FunctionValue| function.get_linkage() == Linkage::LinkOnceODR;
+    for function in module.get_functions().filter(is_shared) {
+        if function.get_name().to_str().is_ok_and(|name| symbols.is_called(name)) {
+            ffi::drop_body(function);
+        }
+    }
 }
 
 /// Hides all but the entry, and drops what it does not reach. Functions that are chosen for the

@@ -24,6 +24,7 @@ mod ir;
 mod memory;
 mod names;
 mod pattern;
+mod pch;
 #[allow(unsafe_code)] // LLVM's C API for uses and debug locations, which inkwell does not wrap.
 mod place;
 mod refusal;
@@ -222,6 +223,11 @@ impl Generation<'_> {
         let names = front_end::hear(paths, &compiled, files, outcome)?;
         let context = Context::create();
         let module = front_end::link(&context, *unit, paths, &compiled, outcome)?;
+        // A program may have asked for other headers' code, with macros of its own; a script's come
+        // from the precompiled header.
+        if *unit == Unit::Script {
+            ir::call_the_library(&module, job.symbols);
+        }
         outcome.steps.front_end_ms = steps.next();
 
         let machine = ir::target_machine(cpu);

@@ -59,7 +59,7 @@ pub fn program_groups() -> Vec<SymbolGroup> {
 
 /// Three lines a group: its head, Kiln's own names, and the numbers of the others in the table.
 fn groups(groups: &'static str, names: &'static str) -> Vec<SymbolGroup> {
-    let table: Vec<&str> = names.lines().collect();
+    let table: Vec<&str> = names.lines().map(unmarked).collect();
     let lines: Vec<&str> = groups.lines().collect();
     let built = "the build wrote it";
     let group = |lines: &[&'static str]| {
@@ -77,13 +77,27 @@ fn groups(groups: &'static str, names: &'static str) -> Vec<SymbolGroup> {
 pub(crate) fn is_library(symbol: &str) -> bool {
     // The build sorted them, a line each.
     let names = include_str!(concat!(env!("OUT_DIR"), "/programs.names"));
-    let names: Vec<&str> = names.lines().collect();
+    let names: Vec<&str> = names.lines().map(unmarked).collect();
     names.binary_search(&symbol).is_ok()
 }
 
 /// Names and addresses that one kind of image may use.
 #[derive(Debug)]
-pub struct SymbolTable(HashMap<&'static str, u64>);
+pub struct SymbolTable(HashMap<&'static str, Entry>);
+
+#[derive(Clone, Copy, Debug)]
+struct Entry {
+    address: u64,
+    /// Whether it is a function of the C++ library that is called and not compiled again.
+    is_called: bool,
+}
+
+/// Marks such a function in the names that the build wrote.
+const CALLED_MARK: char = '*';
+
+fn unmarked(line: &str) -> &str {
+    line.strip_prefix(CALLED_MARK).unwrap_or(line)
+}
 
 impl SymbolTable {
     /// What scripts in a worker may use; `bindings` are Kiln's own versions.
@@ -97,18 +111,27 @@ impl SymbolTable {
     }
 
     fn new(table: Table, bindings: &[(&'static str, u64)]) -> Self {
-        let mut symbols: HashMap<_, _> =
-            table.names.lines().zip(table.addresses.iter().copied()).collect();
+        let mut symbols = HashMap::new();
+        for (line, address) in table.names.lines().zip(table.addresses.iter().copied()) {
+            let entry = Entry { address, is_called: line.starts_with(CALLED_MARK) };
+            symbols.insert(unmarked(line), entry);
+        }
         for name in table.own.lines() {
             let binding = bindings.iter().find(|(bound, _)| *bound == name);
             let (_, address) = binding.unwrap_or_else(|| panic!("Kiln has no {name} of its own"));
-            symbols.insert(name, *address);
+            symbols.insert(name, Entry { address: *address, is_called: false });
         }
         Self(symbols)
     }
 
     /// Address of a symbol, if it may be used.
     pub fn address(&self, name: &str) -> Option<u64> {
-        self.0.get(name).copied()
+        self.0.get(name).map(|entry| entry.address)
+    }
+
+    /// Whether it is a function of the C++ library, larger than is worth inlining: what a script's
+    /// headers say of it need not be compiled.
+    pub(crate) fn is_called(&self, name: &str) -> bool {
+        self.0.get(name).is_some_and(|entry| entry.is_called)
     }
 }
