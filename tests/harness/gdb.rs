@@ -3,11 +3,12 @@
 use std::ffi::{OsStr, OsString};
 use std::fs;
 use std::process::{Child, Command, Stdio};
+use std::time::Instant;
 
 use tempfile::TempDir;
 
 use crate::command::{self, create, text};
-use crate::{PATIENCE, binary, until};
+use crate::{LOOK_EVERY, PATIENCE, binary};
 
 /// What users are told to give GDB.
 const SETTINGS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../tools/kiln.gdb");
@@ -71,17 +72,24 @@ impl Gdb {
     /// Waits until it has said this; gives all that it has said.
     #[track_caller]
     pub fn until_said(&self, part: &str) -> String {
-        until(&format!("GDB says {part:?}; output in {}", self.folder.path().display()), || {
+        // It reads the symbols of every process that it comes to hold: on a machine whose CPUs are
+        // all busy that takes longer than anything else here.
+        let deadline = Instant::now() + 4 * PATIENCE;
+        loop {
             let said = self.said();
-            said.contains(part).then_some(said)
-        })
+            if said.contains(part) {
+                return said;
+            }
+            assert!(Instant::now() < deadline, "GDB never says {part:?}");
+            std::thread::sleep(LOOK_EVERY);
+        }
     }
 
     /// Waits for the end of the commands; gives all that it has said. It must have no complaint but
     /// these.
     #[track_caller]
     pub fn finish(mut self, but: &[&str]) -> String {
-        let ended = command::wait(&mut self.gdb, 2 * PATIENCE);
+        let ended = command::wait(&mut self.gdb, 4 * PATIENCE);
         let said = self.said();
         assert!(ended.is_some(), "GDB does not end:\n{said}");
         let complaint = said.lines().find(|line| {
