@@ -165,9 +165,10 @@ fn a_stripped_kiln_that_gdb_starts_stops_in_the_script_of_a_worker() {
     let gdb = Gdb::on_command(
         stripped.as_os_str(),
         &builder.command(),
-        // The first stop is the end of the compile child.
-        "set detach-on-fork off\nset schedule-multiple on\nbreak total\nrun\ninferior 1\n\
-         continue\nbacktrace\nup\ninfo locals\ninfo inferiors\n",
+        // It stops at the end of each child: of the compile, and of who keeps what that left.
+        "set detach-on-fork off\nset schedule-multiple on\nbreak total\nrun\n\
+         while $_thread == 0\n  inferior 1\n  continue\nend\n\
+         backtrace\nup\ninfo locals\ninfo inferiors\n",
     );
     let log = gdb.until_said("worker ready");
     let line = log.lines().find(|line| line.contains(" listening address=")).expect("it listens");
