@@ -9,7 +9,7 @@ SAMPLE_PACKAGES = cppreference-doc-en-html
 SUITE_PACKAGES = $(SAMPLE_PACKAGES) gcc-12-source libboost1.74-doc libboost1.74-dev nlohmann-json3-dev
 KILN = target/release/kiln
 # Crates that do not link LLVM: their tests build in seconds.
-LEAN = -p admin -p bench -p cache -p heritage -p hook -p http -p image -p master -p settings -p worker
+LEAN = -p admin -p bench -p cache -p fence -p heritage -p hook -p http -p image -p master -p settings -p worker
 
 .PHONY: help build run test suite bench fmt packages-build packages-test
 
