@@ -5,6 +5,7 @@
 //! and the bundle that a new worker starts with.
 
 mod channel;
+mod compile_report;
 pub mod diagnostic;
 mod holdings;
 mod order;
@@ -14,6 +15,10 @@ mod settings_file;
 use std::os::fd::OwnedFd;
 
 pub use channel::{Channel, FILES_MAX, MESSAGE_MAX, Received};
+pub use compile_report::{
+    CompileCrash, CompileLimits, CompileNews, CompileReport, CompileReporter, CompileStep,
+    REPORT_BYTES_MAX,
+};
 pub use diagnostic::{Counts, Diagnostic, Edit, Note, Position, Severity};
 pub use holdings::{HOLDINGS_MAX, Holding, Holdings, Oldest, TARGET_BYTES_MAX};
 pub use order::{

@@ -23,6 +23,11 @@ use crate::{EntryPoint, Invalid, Slot};
 /// Most bytes of an image file beyond its slot: symbols and debug information.
 const TAIL_MAX: u64 = 512 << 20;
 
+/// Most bytes of the file of an image for this slot.
+pub fn file_bytes_max(slot: Slot) -> u64 {
+    slot.size + TAIL_MAX
+}
+
 /// Every seal: the bytes of a sealed image never change again.
 fn seals() -> SealFlag {
     SealFlag::F_SEAL_WRITE | SealFlag::F_SEAL_SHRINK | SealFlag::F_SEAL_GROW | SealFlag::F_SEAL_SEAL
@@ -79,7 +84,7 @@ fn parse(page: &[u8], file_bytes: u64, slot: Slot) -> Result<(Vec<Segment>, Mani
     if header.e_machine(LE) != elf::EM_X86_64 || header.e_type(LE) != elf::ET_EXEC {
         return Err(Invalid("it is not for this processor".into()));
     }
-    if file_bytes > slot.size + TAIL_MAX {
+    if file_bytes > file_bytes_max(slot) {
         return Err(Invalid(format!("{file_bytes} bytes are more than a slot and its symbols")));
     }
     let mut segments = Vec::new();

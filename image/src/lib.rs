@@ -16,7 +16,7 @@ pub mod runtime;
 mod writer;
 
 pub use arena::{Arena, Slot};
-pub use check::{Sealed, create, seal};
+pub use check::{Sealed, create, file_bytes_max, seal};
 pub use format::{ABI_VERSION, EntryPoint, Protection, Segment};
 pub use mapped::{Arguments, Hook, MapError, Mapped};
 pub use writer::{Section, Symbol, Writer};
