@@ -3,6 +3,7 @@
 use std::fs::File;
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::thread::available_parallelism;
 
 use cache::Folder;
 use heritage::{Channel, CompileOutcome, Diagnostic, Inheritance, Severity};
@@ -54,9 +55,9 @@ pub(crate) fn serve(arguments: &cli::Serve) -> anyhow::Result<ExitCode> {
     }
 }
 
-/// Compiles the scripts of a configuration as a reload does, and serves nothing. An error is a
-/// sentence about a compile that came to no end of its own.
-pub(crate) fn compile(config: Config) -> anyhow::Result<Result<CompileOutcome, String>> {
+/// Compiles the scripts of a configuration as a reload does, and serves nothing. An error is about a
+/// compile that came to no end of its own.
+pub(crate) fn compile(config: Config) -> anyhow::Result<Result<CompileOutcome, Diagnostic>> {
     let arena = Arena::reserve()?;
     let settings = config.master.clone();
     let mut children = Children::new(cli::Serve::default(), config, arena);
@@ -114,6 +115,8 @@ struct Children {
     compile: settings::Compile,
     arena: Arena,
     descriptors_max: u64,
+    /// CPUs of this control group.
+    threads: usize,
     /// What the master runs with.
     started_with: Config,
     /// Whether the first generation was begun: it is that of the configuration above.
@@ -130,6 +133,7 @@ impl Children {
             compile: config.compile.clone(),
             arena,
             descriptors_max: raise_descriptors(),
+            threads: available_parallelism().map_or(1, usize::from),
             started_with: config,
             has_started: false,
             connections: 0,
@@ -167,6 +171,11 @@ impl Roles for Children {
         })
     }
 
+    fn compile_reads(&self) -> Vec<PathBuf> {
+        let scripts = Source::Scripts(&self.script).roots();
+        self.cache().into_iter().chain(scripts).collect()
+    }
+
     fn compile(&mut self, job: &CompileJob) -> CompileOutcome {
         let symbols = SymbolTable::workers(&hook::script_bindings());
         let (cache, unusable) = match self.cache() {
@@ -187,6 +196,8 @@ impl Roles for Children {
             },
             cpu: &self.compile.cpu,
             cache,
+            threads: self.threads,
+            report: &job.report,
         });
         if let Some(error) = unusable {
             outcome.counts.add(Severity::Warning);

@@ -154,12 +154,25 @@ impl Diagnostic {
         self
     }
 
-    /// Adds a note, and its text.
-    pub fn note(&mut self, note: Note, rendered: &str) {
+    /// Adds a note, and its text while there is room for text.
+    pub fn note(&mut self, mut note: Note, rendered: &str) {
         if self.notes.len() < NOTES_MAX {
-            self.rendered.push_str(rendered);
+            clip(&mut note.message);
+            if self.rendered.len() < TEXT_BYTES_MAX {
+                let mut rendered = rendered.to_owned();
+                clip(&mut rendered);
+                self.rendered.push_str(&rendered);
+            }
             self.notes.push(note);
         }
+    }
+
+    /// Cuts texts that nobody would read to their end, as [`limit`] does in any case: who collects
+    /// many keeps little of each.
+    pub fn clip(&mut self) {
+        clip(&mut self.message);
+        clip(&mut self.rendered);
+        self.notes.iter_mut().for_each(|note| clip(&mut note.message));
     }
 
     /// Adds a note about no place.
@@ -203,11 +216,7 @@ pub fn counted(count: usize, what: &str) -> String {
 /// Keeps what fits the limits, errors before warnings, in the order that they have. What is left out
 /// is said at the end; `unseen` was left out before.
 pub fn limit(diagnostics: &mut Vec<Diagnostic>, unseen: Counts) {
-    for diagnostic in diagnostics.iter_mut() {
-        clip(&mut diagnostic.message);
-        clip(&mut diagnostic.rendered);
-        diagnostic.notes.iter_mut().for_each(|note| clip(&mut note.message));
-    }
+    diagnostics.iter_mut().for_each(Diagnostic::clip);
     let mut kept = vec![false; diagnostics.len()];
     let (mut count, mut bytes) = (0, 0);
     for severity in [Severity::Error, Severity::Warning, Severity::Note] {
@@ -240,8 +249,10 @@ pub fn limit(diagnostics: &mut Vec<Diagnostic>, unseen: Counts) {
 /// Cuts a text that nobody would read to its end, and says so.
 fn clip(text: &mut String) {
     if text.len() > TEXT_BYTES_MAX {
-        let more = text.len() - TEXT_BYTES_MAX;
-        text.truncate(text.floor_char_boundary(TEXT_BYTES_MAX));
+        // With room for what is said about it: a text is cut once.
+        let kept = text.floor_char_boundary(TEXT_BYTES_MAX - 64);
+        let more = text.len() - kept;
+        text.truncate(kept);
         text.push_str(&format!("... (and {more} more bytes)\n"));
     }
 }
@@ -289,7 +300,7 @@ mod tests {
     fn a_text_without_end_is_cut_and_says_so() {
         let mut found = vec![Diagnostic::about(Severity::Error, "", "ä".repeat(1 << 20))];
         limit(&mut found, Counts::default());
-        assert!(found[0].message.len() < TEXT_BYTES_MAX + 64);
+        assert!(found[0].message.len() <= TEXT_BYTES_MAX);
         assert!(found[0].message.ends_with(" more bytes)\n"), "{}", found[0].message);
     }
 }

@@ -129,6 +129,26 @@ impl Writer {
         self.symbols.iter().find(|symbol| symbol.name == name).map(|symbol| symbol.address)
     }
 
+    /// What the linker defined, in no order.
+    pub fn symbols(&self) -> impl Iterator<Item = &Symbol> {
+        self.symbols.iter()
+    }
+
+    /// Linked code: the address of each run, and its bytes.
+    pub fn code(&self) -> impl Iterator<Item = (u64, &[u8])> {
+        let is_code = |segment: &&Segment| segment.protection == Protection::ReadExecute;
+        self.segments.iter().filter(is_code).map(|segment| {
+            let from = (segment.address - self.slot.base) as usize;
+            (segment.address, &self.alias[from..from + segment.file_bytes as usize])
+        })
+    }
+
+    /// The bytes of a section that is not loaded.
+    pub fn unloaded(&self, name: &str) -> Option<&[u8]> {
+        let mut unloaded = self.sections.iter().filter(|section| section.protection.is_none());
+        unloaded.find(|section| section.name == name).map(|section| section.content.as_slice())
+    }
+
     /// Writes headers, notes, symbols and debug information around what was linked.
     pub fn finish(mut self, entries: &[(EntryPoint, u64)]) -> io::Result<()> {
         self.segments.sort_by_key(|segment| segment.address);

@@ -72,9 +72,15 @@ impl Toolchain {
     /// The C++ side of the FFI. Clang's headers take half a minute, so it is made again only when
     /// its sources changed, and not with every change of `kiln.h`.
     pub(crate) fn compile_shim(&self, out: &Path) {
-        const SOURCES: [&str; 4] =
-            ["shim/cpu.cc", "shim/front_end.cc", "shim/hooks.cc", "shim/orc.cc"];
-        const HEADERS: [&str; 2] = ["shim/hooks.h", "shim/shim.h"];
+        const SOURCES: [&str; 6] = [
+            "shim/complaints.cc",
+            "shim/cpu.cc",
+            "shim/crash.cc",
+            "shim/front_end.cc",
+            "shim/hooks.cc",
+            "shim/orc.cc",
+        ];
+        const HEADERS: [&str; 3] = ["shim/crash.h", "shim/hooks.h", "shim/shim.h"];
         let modified = |path: &Path| path.metadata().and_then(|found| found.modified()).ok();
         let made = modified(&out.join("libkilnshim.a"));
         let is_newer = |source: &&str| modified(Path::new(source)) > made;

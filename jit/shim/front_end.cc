@@ -1,7 +1,7 @@
 // Clang: source to module or precompiled header, over a file system that callbacks answer for.
 
+#include "crash.h"
 #include "hooks.h"
-#include "shim.h"
 
 #include <clang/AST/ASTConsumer.h>
 #include <clang/AST/Decl.h>
@@ -48,7 +48,7 @@ public:
     kshim_bytes content;
     std::string path = entry.getName().str();
     if (!files.read(files.context, borrow(path), &content))
-      return std::make_error_code(std::errc::permission_denied);
+      return std::make_error_code(std::errc::file_too_large);
     return llvm::MemoryBuffer::getMemBuffer(StringRef(content.data, content.size), name.str(),
                                             requires_nul);
   }
@@ -204,11 +204,66 @@ private:
   TextDiagnosticPrinter printer;
 };
 
-// Compiles a script or a program; says which names its module has for others, or wants of them.
+// Notes where each piece of assembly stands that is outside of functions: LLVM keeps only its text.
+class AssemblyNotes final : public ASTConsumer {
+public:
+  AssemblyNotes(std::string &plain, std::string &marked) : plain(plain), marked(marked) {}
+
+  void Initialize(ASTContext &ready) override { context = &ready; }
+
+  bool HandleTopLevelDecl(DeclGroupRef group) override {
+    for (Decl *declaration : group) note(declaration);
+    return true;
+  }
+
+private:
+  void note(Decl *declaration) {
+    if (auto *block = dyn_cast<LinkageSpecDecl>(declaration))
+      for (Decl *inner : block->decls()) note(inner);
+    if (auto *space = dyn_cast<NamespaceDecl>(declaration))
+      for (Decl *inner : space->decls()) note(inner);
+    auto *assembly = dyn_cast<FileScopeAsmDecl>(declaration);
+    if (!assembly) return;
+    for (StringRef rest = assembly->getAsmString()->getString(); !rest.empty();) {
+      auto [line, after] = rest.split('\n');
+      mark(*assembly->getAsmString(), line);
+      for (std::string *all : {&plain, &marked}) (*all += line) += '\n';
+      rest = after;
+    }
+    // The assembler counts on from what was marked.
+    expected = 0;
+  }
+
+  // Says where the next line stands, as the C preprocessor does and the assembler understands.
+  void mark(const StringLiteral &text, StringRef line) {
+    auto &source = context->getSourceManager();
+    unsigned offset = line.data() - text.getString().data();
+    auto place = source.getPresumedLoc(text.getLocationOfByte(
+        offset, source, context->getLangOpts(), context->getTargetInfo()));
+    if (place.isInvalid()) return;
+    StringRef file = place.getFilename();
+    if (place.getLine() != expected && file.find_first_of("\"\\\n") == StringRef::npos)
+      marked += ("# " + Twine(place.getLine()) + " \"" + file + "\"\n").str();
+    expected = place.getLine() + 1;
+  }
+
+  std::string &plain, &marked;
+  unsigned expected = 0;  // where the assembler believes that the next line stands; 0: anywhere
+  ASTContext *context = nullptr;
+};
+
+// Compiles a script or a program; says which names its module has for others, or wants of them, and
+// puts lines into the assembly that is outside of functions.
 class Compile final : public EmitLLVMOnlyAction {
 public:
   Compile(llvm::LLVMContext *context, const kshim_diagnostics &sink, bool is_script)
       : EmitLLVMOnlyAction(context), sink(sink), is_script(is_script) {}
+
+  std::unique_ptr<llvm::Module> take() {
+    auto module = takeModule();
+    if (module && module->getModuleInlineAsm() == plain) module->setModuleInlineAsm(marked);
+    return module;
+  }
 
 protected:
   std::unique_ptr<ASTConsumer> CreateASTConsumer(CompilerInstance &compiler,
@@ -216,6 +271,7 @@ protected:
     std::vector<std::unique_ptr<ASTConsumer>> consumers;
     // Before the code generator, which makes nothing where there are errors.
     if (is_script) consumers.push_back(make_hook_finder(compiler.getDiagnostics()));
+    consumers.push_back(std::make_unique<AssemblyNotes>(plain, marked));
     consumers.push_back(EmitLLVMOnlyAction::CreateASTConsumer(compiler, file));
     return std::make_unique<MultiplexConsumer>(std::move(consumers));
   }
@@ -269,6 +325,7 @@ private:
 
   const kshim_diagnostics &sink;
   bool is_script;
+  std::string plain, marked;  // that assembly, as Clang has it and with lines
 };
 
 // Declares instantiated before they were written what is linked from elsewhere, as `extern template`
@@ -341,6 +398,8 @@ private:
 
 bool run(const char *const *arguments, size_t count, const kshim_files *files,
          const kshim_diagnostics *sink, FrontendAction &action) {
+  CrashStack stack;
+  NowCompiling now(arguments[count - 1]);
   llvm::IntrusiveRefCntPtr<llvm::vfs::FileSystem> file_system(new CallbackFileSystem(*files));
   CompilerInstance compiler;
   auto &options = compiler.getDiagnosticOpts();
@@ -351,7 +410,8 @@ bool run(const char *const *arguments, size_t count, const kshim_files *files,
                                           llvm::ArrayRef(arguments, count),
                                           compiler.getDiagnostics()))
     return false;
-  // The diagnostics were there before their options: the arguments are read with them.
+  // The diagnostics were there before their options, the limit of errors among them: the arguments
+  // are read with them.
   ProcessWarningOptions(compiler.getDiagnostics(), options);
   compiler.createFileManager(file_system);
   compiler.createSourceManager(compiler.getFileManager());
@@ -365,7 +425,7 @@ bool kshim_compile(const char *const *arguments, size_t arguments_count, const k
                    LLVMModuleRef *module) {
   Compile action(llvm::unwrap(context), *diagnostics, is_script);
   if (!run(arguments, arguments_count, files, diagnostics, action)) return false;
-  std::unique_ptr<llvm::Module> made = action.takeModule();
+  std::unique_ptr<llvm::Module> made = action.take();
   if (!made) return false;
   *module = llvm::wrap(made.release());
   return true;

@@ -83,8 +83,9 @@ struct kshim_sink {
   void (*write)(void *context, kshim_bytes bytes);
 };
 
-// Runs cc1 with `arguments` over `files` and hands over the module, unoptimised. Of a script's hooks
-// it reports what is nearly one.
+// Runs cc1 with `arguments`, the last of which is the file, over `files` and hands over the module,
+// unoptimised. Assembly outside of functions has lines of the form `# LINE "FILE"` in it. Of a
+// script's hooks it reports what is nearly one.
 bool kshim_compile(const char *const *arguments, size_t arguments_count, const kshim_files *files,
                    const kshim_diagnostics *diagnostics, bool is_script, LLVMContextRef context,
                    LLVMModuleRef *module);
@@ -106,6 +107,18 @@ bool kshim_generate(LLVMModuleRef module, const char *cpu, const char *features,
 // Whether `name` is a processor that LLVM knows, and this machine has every feature of it; writes to
 // `error` what is wrong.
 bool kshim_check_cpu(const char *name, const kshim_sink *error);
+
+// From now on whatever LLVM says about this module goes to `sink` and not to standard error (errors
+// would end the process). Its text is not printed: `rendered` is the line of assembly it is about. Of
+// names nothing is said.
+void kshim_listen(LLVMModuleRef module, const kshim_diagnostics *sink);
+
+// From now on a crash of this process, and the end of its memory, is reported to `pipe` in a line that
+// heritage's CompileNews can read. Then it ends as it would have.
+void kshim_report_crashes(int pipe);
+
+// There is no more memory: reports that and ends the process.
+[[noreturn]] void kshim_out_of_memory();
 
 struct kshim_symbol {
   kshim_bytes name;

@@ -41,7 +41,8 @@ pub(crate) fn common(unit: Unit, search: &[&str], resource: &str) -> Vec<String>
         -target-cpu x86-64 -tune-cpu generic -dwarf-version=5 -debugger-tuning=gdb \
         -O2 -disable-llvm-passes -std=c++20 -fdeprecated-macro \
         -fgnuc-version=4.2.1 -fskip-odr-check-in-gmf -fcxx-exceptions -fexceptions -femulated-tls \
-        -vectorize-loops -vectorize-slp -ftemplate-depth=900 -fconstexpr-steps=4194304 -nostdsysteminc";
+        -vectorize-loops -vectorize-slp -ftemplate-depth=900 -fconstexpr-steps=4194304 \
+        -fconstexpr-depth=512 -fbracket-depth 256 -nostdsysteminc";
     let mut arguments: Vec<String> = fixed.split_whitespace().map(str::to_owned).collect();
     // An index of modules would be looked for in the working folder.
     arguments.push("-fno-modules-global-index".into());

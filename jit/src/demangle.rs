@@ -30,7 +30,10 @@ pub(crate) fn demangled_name(symbol: &str) -> String {
 }
 
 fn demangle(symbol: &str, options: DemangleOptions) -> String {
-    let name = Symbol::new(symbol).ok().and_then(|name| name.demangle_with_options(&options).ok());
+    // A name of C is left alone: `f` is not `float`.
+    let name = Some(symbol)
+        .filter(|symbol| symbol.starts_with("_Z"))
+        .and_then(|symbol| Symbol::new(symbol).ok()?.demangle_with_options(&options).ok());
     let Some(mut name) = name else { return symbol.to_owned() };
     // Versions of the library, and parameters that nobody writes.
     for noise in ["__cxx11::", "_V2::", ", std::char_traits<char>", ", std::allocator<char>"] {

@@ -5,23 +5,23 @@
 //! loads the address of what is defined elsewhere from a table, however far it is. That costs a load
 //! where the variable is used, which is why small ones stay.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
 use image::{Slot, Symbol, Writer};
 use inkwell::llvm_sys::LLVMLinkage;
 use inkwell::llvm_sys::core::{
     LLVMAddGlobal, LLVMAliasGetAliasee, LLVMDeleteGlobal, LLVMDisposeValueMetadataEntries,
-    LLVMGetAlignment, LLVMGetFirstGlobal, LLVMGetFirstGlobalAlias, LLVMGetInitializer,
-    LLVMGetLinkage, LLVMGetNextGlobal, LLVMGetNextGlobalAlias, LLVMGetOperand, LLVMGetSection,
-    LLVMGetValueName2, LLVMGlobalCopyAllMetadata, LLVMGlobalGetValueType, LLVMGlobalSetMetadata,
-    LLVMIsAConstantExpr, LLVMIsGlobalConstant, LLVMIsNull, LLVMIsThreadLocal,
-    LLVMReplaceAllUsesWith, LLVMSetAlignment, LLVMSetValueName2, LLVMValueMetadataEntriesGetKind,
-    LLVMValueMetadataEntriesGetMetadata,
+    LLVMGetAlignment, LLVMGetFirstGlobalAlias, LLVMGetInitializer, LLVMGetLinkage,
+    LLVMGetNextGlobalAlias, LLVMGetOperand, LLVMGetSection, LLVMGetValueName2,
+    LLVMGlobalCopyAllMetadata, LLVMGlobalGetValueType, LLVMGlobalSetMetadata, LLVMIsAConstantExpr,
+    LLVMIsGlobalConstant, LLVMIsNull, LLVMIsThreadLocal, LLVMReplaceAllUsesWith, LLVMSetAlignment,
+    LLVMSetValueName2, LLVMValueMetadataEntriesGetKind, LLVMValueMetadataEntriesGetMetadata,
 };
 use inkwell::llvm_sys::prelude::{LLVMModuleRef, LLVMValueRef};
 use inkwell::llvm_sys::target::{LLVMABISizeOfType, LLVMPreferredAlignmentOfGlobal};
 use inkwell::module::Module;
 use inkwell::targets::TargetMachine;
+use inkwell::values::AsValueRef;
 
 use crate::demangled;
 
@@ -34,30 +34,60 @@ const PREFIX: &str = "kiln.far.";
 
 /// Moves them. To be called when the optimiser is done: it knows more of what is defined here.
 pub(crate) fn move_out(module: &Module<'_>, machine: &TargetMachine) {
-    let module = module.as_mut_ptr();
+    let movable = movable(module, machine);
     let layout = machine.get_target_data();
     let mut used: u64 = 0;
-    // SAFETY: the module is alive, and so are its globals until one is replaced, after the next was
-    // asked for.
-    unsafe {
-        let aliased = aliased(module);
-        let mut next = LLVMGetFirstGlobal(module);
-        while !next.is_null() {
-            let variable = next;
-            next = LLVMGetNextGlobal(next);
-            let bytes = LLVMABISizeOfType(layout.as_mut_ptr(), LLVMGlobalGetValueType(variable));
-            if bytes < FAR_BYTES_MIN || !is_movable(variable) || aliased.contains(&variable) {
-                continue;
-            }
+    for variable in variables(module) {
+        let Some(bytes) = movable.get(&variable) else { continue };
+        // SAFETY: the variable is alive until it is replaced, and none is asked for afterwards.
+        unsafe {
             let align = match LLVMGetAlignment(variable) {
                 0 => LLVMPreferredAlignmentOfGlobal(layout.as_mut_ptr(), variable),
                 align => align,
             };
             let offset = used.next_multiple_of(align.into());
-            used = offset.saturating_add(bytes);
-            replace(module, variable, align, &format!("{PREFIX}{offset}.{bytes}."));
+            used = offset.saturating_add(*bytes);
+            let prefix = format!("{PREFIX}{offset}.{bytes}.");
+            replace(module.as_mut_ptr(), variable, align, &prefix);
         }
     }
+}
+
+/// Those that would be moved now, with their sizes in bytes.
+pub(crate) fn movable(module: &Module<'_>, machine: &TargetMachine) -> HashMap<LLVMValueRef, u64> {
+    let layout = machine.get_target_data();
+    // SAFETY: the module is alive.
+    let aliased = unsafe { aliased(module.as_mut_ptr()) };
+    let sizes = variables(module).into_iter().map(|variable| {
+        // SAFETY: the variable belongs to the module.
+        let bytes =
+            unsafe { LLVMABISizeOfType(layout.as_mut_ptr(), LLVMGlobalGetValueType(variable)) };
+        (variable, bytes)
+    });
+    let movable = sizes.filter(|(variable, bytes)| {
+        // SAFETY: as above.
+        *bytes >= FAR_BYTES_MIN && unsafe { is_movable(*variable) } && !aliased.contains(variable)
+    });
+    movable.collect()
+}
+
+/// Global variables, in the order of the module.
+fn variables(module: &Module<'_>) -> Vec<LLVMValueRef> {
+    module.get_globals().map(|variable| variable.as_value_ref()).collect()
+}
+
+/// Why a variable finds no room.
+pub(crate) fn too_large(name: &str, bytes: u64, slot: Slot) -> String {
+    format!(
+        "`{}` has {bytes} bytes, and all large variables of the scripts together may have {} MiB{}",
+        demangled(name),
+        slot.far_size >> 20,
+        if slot.far_size == 0 {
+            ": this process may not have more addresses (ulimit -v)"
+        } else {
+            ""
+        },
+    )
 }
 
 /// A variable that was moved.
@@ -82,17 +112,7 @@ impl<'a> Far<'a> {
     pub(crate) fn address(&self, slot: Slot) -> Result<u64, String> {
         let fits = self.offset.checked_add(self.bytes).is_some_and(|end| end <= slot.far_size);
         if !fits {
-            return Err(format!(
-                "`{}` has {} bytes, and all large variables of the scripts together may have {} MiB{}",
-                demangled(self.name),
-                self.bytes,
-                slot.far_size >> 20,
-                if slot.far_size == 0 {
-                    ": this process may not have more addresses (ulimit -v)"
-                } else {
-                    ""
-                },
-            ));
+            return Err(too_large(self.name, self.bytes, slot));
         }
         Ok(slot.far + self.offset)
     }

@@ -1,6 +1,8 @@
 //! The Rust side of `shim/`: what the C++ declares, and safe calls around it.
 
 use std::ffi::{CString, c_char, c_int, c_void};
+use std::fs::File;
+use std::os::fd::AsRawFd;
 use std::ptr;
 use std::slice;
 
@@ -8,6 +10,7 @@ use heritage::diagnostic::{Include, NOTES_MAX};
 use heritage::{Diagnostic, Edit, Note, Position, Severity};
 use image::{Protection, Section, Segment, Symbol, Writer};
 use inkwell::context::{AsContextRef, Context};
+use inkwell::llvm_sys::core::{LLVMContextSetDiagnosticHandler, LLVMGetModuleContext};
 use inkwell::llvm_sys::prelude::{LLVMContextRef, LLVMModuleRef, LLVMValueRef};
 use inkwell::module::Module;
 use inkwell::values::{AsValueRef, FunctionValue};
@@ -192,6 +195,9 @@ unsafe extern "C" {
         error: *const Sink,
     ) -> bool;
     fn kshim_check_cpu(name: *const c_char, error: *const Sink) -> bool;
+    fn kshim_listen(module: LLVMModuleRef, sink: *const DiagnosticsCallback);
+    fn kshim_report_crashes(pipe: c_int);
+    fn kshim_out_of_memory() -> !;
     fn kshim_link(
         object: Bytes,
         symbols: *const HostSymbol,
@@ -326,8 +332,8 @@ extern "C" fn file_read(context: *const c_void, path: Bytes, content: *mut Bytes
 }
 
 extern "C" fn report(context: *mut c_void, record: *const DiagnosticRecord) {
-    // SAFETY: the context is what `compile` borrowed mutably for the call, and the record is the
-    // shim's for the length of this one.
+    // SAFETY: the context is what `compile` borrowed mutably for the call, or what a `Listener` owns,
+    // and the record is the shim's for the length of this one.
     let (said, record) = unsafe { (&mut *context.cast::<Said>(), &*record) };
     let (file, line, column) = place_parts(&record.place);
     let end = (record.end_line > 0)
@@ -354,7 +360,7 @@ extern "C" fn report(context: *mut c_void, record: *const DiagnosticRecord) {
         return said.unseen.add(severity);
     }
     let text = |bytes: &Bytes| Some(borrow(bytes)).filter(|text| !text.is_empty());
-    said.diagnostics.push(Diagnostic {
+    let mut found = Diagnostic {
         severity,
         file,
         line,
@@ -367,7 +373,9 @@ extern "C" fn report(context: *mut c_void, record: *const DiagnosticRecord) {
         notes: Vec::new(),
         edits,
         rendered,
-    });
+    };
+    found.clip();
+    said.diagnostics.push(found);
 }
 
 extern "C" fn name(context: *mut c_void, record: *const NameRecord) {
@@ -403,6 +411,45 @@ fn records<'a, T: 'a>(first: *const T, count: usize) -> impl Iterator<Item = &'a
         _ => unsafe { slice::from_raw_parts(first, count) },
     };
     records.iter()
+}
+
+/// From now on a crash of this process is reported to the pipe, and so is the end of its memory.
+pub(crate) fn report_crashes(pipe: &File) {
+    // SAFETY: the handlers keep to what a handler may do; the pipe stays open in a compile child.
+    unsafe { kshim_report_crashes(pipe.as_raw_fd()) };
+}
+
+/// What LLVM says about a module after the front end, while this lives.
+pub(crate) struct Listener<'a, 'ctx> {
+    module: &'a Module<'ctx>,
+    said: Box<Said>,
+}
+
+impl<'a, 'ctx> Listener<'a, 'ctx> {
+    /// Takes the place of whoever listened to the module's context before.
+    pub(crate) fn new(module: &'a Module<'ctx>) -> Self {
+        let mut said = Box::<Said>::default();
+        let context = ptr::from_mut(&mut *said).cast();
+        let sink = DiagnosticsCallback { context, report, name };
+        // SAFETY: the module lives for 'a, and `said` stays where it is until `drop`.
+        unsafe { kshim_listen(module.as_mut_ptr(), &sink) };
+        Self { module, said }
+    }
+
+    /// What it said until now.
+    pub(crate) fn said(&mut self) -> Said {
+        std::mem::take(&mut *self.said)
+    }
+}
+
+impl Drop for Listener<'_, '_> {
+    fn drop(&mut self) {
+        // SAFETY: the module lives. Without a handler LLVM refers to nothing of ours any more.
+        unsafe {
+            let context = LLVMGetModuleContext(self.module.as_mut_ptr());
+            LLVMContextSetDiagnosticHandler(context, None, ptr::null_mut());
+        }
+    }
 }
 
 extern "C" fn on_segment(context: *mut c_void, record: *const SegmentRecord) {
@@ -460,7 +507,12 @@ fn protection(bits: u32) -> Protection {
 fn sink(bytes: &mut Vec<u8>) -> Sink {
     extern "C" fn write(context: *mut c_void, bytes: Bytes) {
         // SAFETY: the context is the vector that the caller of the shim borrowed for the call.
-        unsafe { &mut *context.cast::<Vec<u8>>() }.extend(raw(&bytes));
+        let sink = unsafe { &mut *context.cast::<Vec<u8>>() };
+        if sink.try_reserve(bytes.size).is_err() {
+            // SAFETY: ends the process.
+            unsafe { kshim_out_of_memory() };
+        }
+        sink.extend(raw(&bytes));
     }
     Sink { context: ptr::from_mut(bytes).cast(), write }
 }

@@ -2,8 +2,10 @@
 //!
 //! Nothing else of the machine exists for a script: `#include "/etc/shadow"` is a file not found.
 
-use std::collections::HashMap;
-use std::fs;
+use std::collections::{BTreeMap, HashMap};
+use std::fs::{self, File};
+use std::io::{self, Read};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::{LazyLock, Mutex};
 
@@ -27,7 +29,16 @@ pub(crate) struct ScriptFiles {
     roots: Vec<PathBuf>,
     working_folder: String,
     /// Read once, so that a file that changes under the compiler is one file all the same.
-    contents: Mutex<HashMap<String, Option<&'static [u8]>>>,
+    contents: Mutex<HashMap<String, Found>>,
+}
+
+/// What reading a path came to.
+#[derive(Clone, Copy)]
+enum Found {
+    Content(&'static [u8]),
+    /// So many bytes that it was not read.
+    TooLarge(u64),
+    Nothing,
 }
 
 impl ScriptFiles {
@@ -77,17 +88,62 @@ impl ScriptFiles {
         self.roots.iter().any(|root| real.starts_with(root)).then_some(real)
     }
 
-    fn read_own(&self, path: &str) -> Option<&'static [u8]> {
-        let real = self.real(path)?;
-        let found = fs::metadata(&real).ok()?;
-        if !found.is_file() || found.len() > FILE_BYTES_MAX {
-            return None;
-        }
-        let mut content = fs::read(&real).ok()?;
-        content.push(0);
-        let content: &'static [u8] = Vec::leak(content);
-        Some(&content[..content.len() - 1])
+    /// Files of the author's that were asked for and are too large, with a sentence each.
+    pub(crate) fn too_large(&self) -> BTreeMap<String, String> {
+        let contents = self.contents.lock().expect("nobody panics while reading a file");
+        let too_large = contents.iter().filter_map(|(path, found)| match found {
+            Found::TooLarge(bytes) => Some((path.clone(), too_large(*bytes))),
+            Found::Content(_) | Found::Nothing => None,
+        });
+        too_large.collect()
     }
+
+    /// Reads a path once, so that a file that changes meanwhile is one file all the same.
+    fn find(&self, path: &str) -> Found {
+        let mut contents = self.contents.lock().expect("nobody panics while reading a file");
+        *contents.entry(path.to_owned()).or_insert_with(|| self.read_own(path))
+    }
+
+    fn read_own(&self, path: &str) -> Found {
+        let Some(real) = self.real(path) else { return Found::Nothing };
+        match read_file(&real) {
+            Ok(Ok(mut content)) => {
+                content.push(0);
+                let content: &'static [u8] = Vec::leak(content);
+                Found::Content(&content[..content.len() - 1])
+            }
+            Ok(Err(bytes)) => Found::TooLarge(bytes),
+            Err(_) => Found::Nothing,
+        }
+    }
+}
+
+/// The content of a regular file at a path that has no links, or its size if that is too large.
+/// Whatever was put there in place of what was looked at before is not followed or waited for.
+fn read_file(real: &Path) -> io::Result<Result<Vec<u8>, u64>> {
+    let flags = nix::libc::O_NOFOLLOW | nix::libc::O_NONBLOCK;
+    let file = File::options().read(true).custom_flags(flags).open(real)?;
+    let found = file.metadata()?;
+    if !found.is_file() {
+        return Err(io::ErrorKind::InvalidInput.into());
+    }
+    let mut content = Vec::new();
+    if found.len() <= FILE_BYTES_MAX {
+        // It may grow while it is read.
+        file.take(FILE_BYTES_MAX + 1).read_to_end(&mut content)?;
+    }
+    let bytes = found.len().max(content.len() as u64);
+    Ok(if bytes <= FILE_BYTES_MAX { Ok(content) } else { Err(bytes) })
+}
+
+/// What is wrong with a file of so many bytes, if something is.
+pub(crate) fn check_size(bytes: u64) -> Result<(), String> {
+    if bytes > FILE_BYTES_MAX { Err(too_large(bytes)) } else { Ok(()) }
+}
+
+fn too_large(bytes: u64) -> String {
+    let most_mib = FILE_BYTES_MAX >> 20;
+    format!("{} MiB are more than the {most_mib} MiB of a source file", bytes.div_ceil(1 << 20))
 }
 
 impl Files for ScriptFiles {
@@ -106,10 +162,15 @@ impl Files for ScriptFiles {
             return Status::Folder;
         }
         let Some(real) = self.real(path) else { return Status::Absent };
-        if Path::new(&real).is_dir() {
+        if real.is_dir() {
             return Status::Folder;
         }
-        self.read(path).map_or(Status::Absent, |content| Status::File(content.len() as u64))
+        match self.find(path) {
+            Found::Content(content) => Status::File(content.len() as u64),
+            // It is there, and reading it fails with the reason.
+            Found::TooLarge(bytes) => Status::File(bytes),
+            Found::Nothing => Status::Absent,
+        }
     }
 
     fn read(&self, path: &str) -> Option<&'static [u8]> {
@@ -119,8 +180,10 @@ impl Files for ScriptFiles {
         if self.is_embedded(path) {
             return self.headers.read(path);
         }
-        let mut contents = self.contents.lock().expect("nobody panics while reading a file");
-        *contents.entry(path.to_owned()).or_insert_with(|| self.read_own(path))
+        match self.find(path) {
+            Found::Content(content) => Some(content),
+            Found::TooLarge(_) | Found::Nothing => None,
+        }
     }
 
     fn working_folder(&self) -> &str {

@@ -3,13 +3,12 @@
 //! An LLVM context belongs to one thread, so each script has its own and its module travels to the
 //! common one as bitcode; so do those that an earlier compile left.
 
-use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 use std::thread;
 
 use cache::Name;
 use crossbeam::channel;
-use heritage::{CompileOutcome, Diagnostic, Severity};
+use heritage::{CompileNews, CompileOutcome, CompileReporter, Diagnostic, Severity};
 use inkwell::context::Context;
 use inkwell::memory_buffer::MemoryBuffer;
 use inkwell::module::Module;
@@ -39,6 +38,19 @@ const DATE_REFUSED: &str = "a script may not use the date or time macro: compile
 
 /// Stack of a thread that runs Clang, which counts on 8 MiB for nested expressions.
 const STACK_BYTES: usize = 16 << 20;
+
+/// Threads that are of use: Clang keeps a CPU busy, and each has its stack and its context.
+const THREADS_MAX: usize = 32;
+
+/// How to go about it.
+pub(crate) struct How<'a> {
+    pub(crate) unit: Unit,
+    pub(crate) files: &'a ScriptFiles,
+    pub(crate) memory: &'a Memory<'a>,
+    /// Threads to use at most.
+    pub(crate) threads: usize,
+    pub(crate) report: &'a CompileReporter,
+}
 
 /// A script before Clang has seen it.
 pub(crate) struct Script<'p> {
@@ -103,17 +115,25 @@ pub(crate) fn hear(
         names.add(&said.names, files, &mut outcome.diagnostics);
         failed |= compiled.made.is_err() || outcome.diagnostics.len() > before;
     }
-    if failed { Err(Refused) } else { Ok(names) }
+    if !failed {
+        return Ok(names);
+    }
+    // Clang says that it cannot read them, and not why.
+    for (file, message) in files.too_large() {
+        outcome.refuse(Path::new(&file), message);
+    }
+    Err(Refused)
 }
 
 /// Links what Clang made of each script into one module, with one entry.
 pub(crate) fn link<'ctx>(
     context: &'ctx Context,
-    unit: Unit,
+    how: &How<'_>,
     paths: &[PathBuf],
     compiled: &[Compiled],
     outcome: &mut CompileOutcome,
 ) -> Result<Module<'ctx>, Refused> {
+    let unit = how.unit;
     let mut hooks = Vec::new();
     let mut linked: Option<Module<'ctx>> = None;
     for (number, (path, compiled)) in paths.iter().zip(compiled).enumerate() {
@@ -165,13 +185,7 @@ fn refuse_without_hook(paths: &[PathBuf], outcome: &mut CompileOutcome) -> Refus
 }
 
 /// Compiles every script, in the order of `scripts`; those that are remembered only in name.
-pub(crate) fn compile_all(
-    unit: Unit,
-    scripts: &[Script<'_>],
-    files: &ScriptFiles,
-    memory: &Memory<'_>,
-) -> Vec<Compiled> {
-    let cpus = thread::available_parallelism().map_or(1, NonZeroUsize::get);
+pub(crate) fn compile_all(how: &How<'_>, scripts: &[Script<'_>]) -> Vec<Compiled> {
     let (jobs, queue) = channel::bounded(scripts.len());
     let (results, finished) = channel::bounded(scripts.len());
     for job in scripts.iter().enumerate() {
@@ -181,12 +195,12 @@ pub(crate) fn compile_all(
     // The unit of a script that is alone is of no use but for its object file, which is remembered.
     let is_alone = scripts.len() == 1;
     thread::scope(|scope| {
-        for _ in 0..cpus.min(scripts.len()) {
+        for _ in 0..how.threads.clamp(1, THREADS_MAX).min(scripts.len()) {
             let (queue, results) = (queue.clone(), results.clone());
             let work = move || {
                 for (number, script) in queue {
-                    let compiled = recall(script, memory)
-                        .unwrap_or_else(|| compile(unit, script, files, memory, is_alone));
+                    let compiled = recall(script, how.memory)
+                        .unwrap_or_else(|| compile(how, script, is_alone));
                     results.send((number, compiled)).expect("the results are collected below");
                 }
             };
@@ -205,29 +219,27 @@ fn recall(script: &Script<'_>, memory: &Memory<'_>) -> Option<Compiled> {
     Some(Compiled { made: Ok(made), name: script.name, is_old: true })
 }
 
-fn compile(
-    unit: Unit,
-    script: &Script<'_>,
-    files: &ScriptFiles,
-    memory: &Memory<'_>,
-    is_alone: bool,
-) -> Compiled {
+fn compile(how: &How<'_>, script: &Script<'_>, is_alone: bool) -> Compiled {
+    let (path, name) = (script.path, script.path.display().to_string());
+    // Whether anybody reads it shows at the end, when the outcome is said.
+    let _ = how.report.say(&CompileNews::Began(name.clone()));
     let context = Context::create();
-    let asked = Asked::new(files);
+    let asked = Asked::new(how.files);
     let mut said = Said::default();
-    let module = ffi::compile(&context, unit, &script.arguments, &asked, &mut said);
+    let module = ffi::compile(&context, how.unit, &script.arguments, &asked, &mut said);
     for said in &mut said.diagnostics {
         said.message = said.message.replace(DATE_MACRO, DATE_REFUSED);
         said.rendered = said.rendered.replace(DATE_MACRO, DATE_REFUSED);
     }
-    let Some(module) = module else {
+    let code = module.map(|module| module.write_bitcode_to_memory().as_slice().to_vec());
+    let _ = how.report.say(&CompileNews::Done(name));
+    let Some(code) = code else {
         return Compiled { made: Err(said), name: None, is_old: false };
     };
-    let code = module.write_bitcode_to_memory().as_slice().to_vec();
     let made = Made { said, code };
-    let name = memory.leave_inputs(unit, script.path, &script.arguments, &asked);
+    let name = how.memory.leave_inputs(how.unit, path, &script.arguments, &asked);
     if !is_alone {
-        memory.remember(name, &made);
+        how.memory.remember(name, &made);
     }
     Compiled { made: Ok(made), name: Some(name), is_old: false }
 }

@@ -6,6 +6,7 @@
 //! Clang and LLVM exist. It forks nothing, maps nothing executable and runs no code it has made.
 
 mod arguments;
+mod complaints;
 #[allow(unsafe_code)] // LLVM's C API for intrinsics, which inkwell wraps in part.
 mod contraction;
 mod demangle;
@@ -29,7 +30,10 @@ mod pch;
 mod place;
 mod refusal;
 mod refused;
+mod size;
 mod symbols;
+#[allow(unsafe_code)] // LLVM's C API for its disassembler, which inkwell does not wrap.
+mod system_calls;
 mod told;
 
 use std::collections::HashMap;
@@ -38,12 +42,13 @@ use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
-use heritage::{CompileOutcome, Diagnostic, Severity, diagnostic};
+use heritage::{
+    CompileNews, CompileOutcome, CompileReporter, CompileStep, Diagnostic, Severity, diagnostic,
+};
 use image::{EntryPoint, Slot, Writer};
 use inkwell::context::Context;
 use inkwell::llvm_sys::prelude::LLVMValueRef;
 use inkwell::module::{Linkage, Module};
-use inkwell::targets::TargetMachine;
 use inkwell::values::AsValueRef;
 use object::{Object as _, ObjectSection as _, ObjectSymbol as _};
 
@@ -51,7 +56,9 @@ use arguments::Unit;
 use cache::Name;
 pub use demangle::demangled;
 use far::Far;
+use ffi::Listener;
 use files::ScriptFiles;
+use front_end::How;
 use ir::Cpu;
 pub use memory::Cache;
 use memory::{Made, Memory, Said};
@@ -85,6 +92,11 @@ pub struct Job<'a> {
     pub cpu: &'a str,
     /// What earlier compiles left.
     pub cache: Option<Cache<'a>>,
+    /// Threads of the front end at most. Asked for by whoever is not fenced yet: a fence hides how
+    /// many CPUs this control group has.
+    pub threads: usize,
+    /// Where to say what is being done, and how it crashes if it does.
+    pub report: &'a CompileReporter,
 }
 
 /// How much debug information code gets.
@@ -137,6 +149,15 @@ impl<'a> Source<'a> {
             Self::Program(program) => program.path,
         }
     }
+
+    /// The folders that all its own files are below.
+    pub fn roots(&self) -> Vec<PathBuf> {
+        match self {
+            Self::Scripts(path) if path.is_dir() => vec![path.to_path_buf()],
+            Self::Scripts(path) => vec![parent(path)],
+            Self::Program(program) => program.roots(),
+        }
+    }
 }
 
 /// Compiles; whatever goes wrong is among the diagnostics.
@@ -158,21 +179,24 @@ pub fn compile(job: &Job<'_>) -> CompileOutcome {
 struct Refused;
 
 fn run(job: &Job<'_>, outcome: &mut CompileOutcome) -> Result<(), Refused> {
-    let (paths, roots, options, unit) = match job.what {
+    ffi::report_crashes(job.report.pipe());
+    let named = job.what.path();
+    let (paths, options, unit) = match job.what {
         Source::Scripts(path) => {
-            let (paths, root) = list_scripts(path).map_err(|error| outcome.refuse(path, error))?;
-            (paths, vec![root], vec![], Unit::Script)
+            let paths = list_scripts(path).map_err(|error| outcome.refuse(path, error))?;
+            (paths, vec![], Unit::Script)
         }
-        Source::Program(it) => (vec![it.path.to_owned()], it.roots(), it.options(), Unit::Program),
+        Source::Program(it) => (vec![it.path.to_owned()], it.options(), Unit::Program),
     };
-    let cpu = Cpu::named(job.cpu).map_err(|error| outcome.refuse(&paths[0], error))?;
-    let mut steps = Steps::start();
-    let files = ScriptFiles::new(&roots);
+    check_sizes(&paths, outcome)?;
+    let cpu = Cpu::named(job.cpu).map_err(|error| outcome.refuse(named, error))?;
+    let mut steps = Steps::start(job.report);
+    let files = ScriptFiles::new(&job.what.roots());
     let memory = Memory::new(job.cache.as_ref());
-    let generation = Generation { job, unit, paths: &paths, options, cpu, files, memory };
+    let generation = Generation { job, unit, named, paths: &paths, options, cpu, files, memory };
     let made = generation.make(&mut steps, outcome);
     let linked = made.and_then(|object| generation.link(object, outcome));
-    outcome.steps.link_ms = steps.next();
+    outcome.steps.link_ms = steps.elapsed();
     // What compiled is worth keeping also where something else did not.
     if let Err(error) = generation.memory.write() {
         let message = format!("the cache gets nothing of this compile: {error}");
@@ -185,6 +209,8 @@ fn run(job: &Job<'_>, outcome: &mut CompileOutcome) -> Result<(), Refused> {
 struct Generation<'a> {
     job: &'a Job<'a>,
     unit: Unit,
+    /// The scripts as the operator names them.
+    named: &'a Path,
     paths: &'a [PathBuf],
     /// What their author says to Clang.
     options: Vec<String>,
@@ -200,62 +226,98 @@ struct Object {
     places: HashMap<String, Place>,
     /// What scripts have for each other; the same holds.
     names: Names,
+    /// Assembly outside of functions, which has no debug information; the same holds.
+    assembly: String,
     /// By what it is to be remembered, if it is new.
     name: Option<Name>,
 }
 
 impl Generation<'_> {
     /// Makes the object file of all scripts, from what is remembered as far as that goes.
-    fn make(&self, steps: &mut Steps, outcome: &mut CompileOutcome) -> Result<Object, Refused> {
-        let Self { job, unit, paths, options, cpu, files, memory } = self;
+    fn make(&self, steps: &mut Steps<'_>, outcome: &mut CompileOutcome) -> Result<Object, Refused> {
+        let Self { job, unit, paths, options, cpu, files, memory, .. } = self;
         let scripts = front_end::scripts(*unit, job.debug, paths, options, files, memory);
         outcome.steps.scripts = scripts.len();
         let known = front_end::object_name(&scripts, cpu, memory);
         if let Some(made) = known.and_then(|name| memory.recall(&name)) {
             outcome.diagnostics.extend_from_slice(&made.said.diagnostics);
             outcome.counts = made.said.unseen;
-            outcome.steps.front_end_ms = steps.next();
-            let (places, names) = (HashMap::new(), Names::default());
-            return Ok(Object { made, places, names, name: None });
+            outcome.steps.front_end_ms = steps.next(CompileStep::Link);
+            let (places, names, assembly) = (HashMap::new(), Names::default(), String::new());
+            return Ok(Object { made, places, names, assembly, name: None });
         }
-        let compiled = front_end::compile_all(*unit, &scripts, files, memory);
+        let how = How { unit: *unit, files, memory, threads: job.threads, report: job.report };
+        let compiled = front_end::compile_all(&how, &scripts);
         outcome.steps.compiled = compiled.iter().filter(|script| !script.is_old).count();
         let names = front_end::hear(paths, &compiled, files, outcome)?;
         let context = Context::create();
-        let module = front_end::link(&context, *unit, paths, &compiled, outcome)?;
+        let module = front_end::link(&context, &how, paths, &compiled, outcome)?;
         // A program may have asked for other headers' code, with macros of its own; a script's come
         // from the precompiled header.
         if *unit == Unit::Script {
             ir::call_the_library(&module, job.symbols);
         }
-        outcome.steps.front_end_ms = steps.next();
-
-        let machine = ir::target_machine(cpu);
-        let find = |symbol| place::first_use(symbol, |file| files.is_own(file), &names);
-        let places = optimise(&context, &module, &machine, cpu, self.entry(), job.symbols, find)
-            .map_err(|error| outcome.refuse(&paths[0], ir::in_their_words(&error)))?;
-        far::move_out(&module, &machine);
-        outcome.steps.optimise_ms = steps.next();
-
-        let code = ffi::generate(&module, &cpu.name, &cpu.features)
-            .map_err(|error| outcome.refuse(&paths[0], error))?;
-        outcome.steps.code_ms = steps.next();
+        outcome.steps.front_end_ms = steps.next(CompileStep::Optimise);
+        let (code, places) = self.generate(&context, &module, &names, steps, outcome)?;
         let units: Option<Vec<Name>> = compiled.iter().map(|script| script.name).collect();
         let name = units.map(|units| memory.object(&units, cpu));
         let (diagnostics, unseen) = (outcome.diagnostics.clone(), outcome.counts);
         let said = Said { diagnostics, unseen, ..Said::default() };
-        Ok(Object { made: Made { said, code }, places, names, name })
+        let assembly = system_calls::assembly_outside(&module);
+        Ok(Object { made: Made { said, code }, places, names, assembly, name })
+    }
+
+    /// Optimises the module of all scripts and makes an object file of it.
+    fn generate<'ctx>(
+        &self,
+        context: &'ctx Context,
+        module: &Module<'ctx>,
+        names: &Names,
+        steps: &mut Steps<'_>,
+        outcome: &mut CompileOutcome,
+    ) -> Result<(Vec<u8>, HashMap<String, Place>), Refused> {
+        let Self { job, named, cpu, files, .. } = self;
+        let mut listener = Listener::new(module);
+        let outside = system_calls::place_in(&system_calls::assembly_outside(module), None);
+        let machine = ir::target_machine(cpu);
+        ir::keep_only(module, &machine, self.entry())
+            .map_err(|error| outcome.refuse(named, ir::in_their_words(&error)))?;
+        outcome.refuse_with(size::check_near(module, &machine, job.slot, named, files))?;
+        let find = |symbol| place::first_use(symbol, |file| files.is_own(file), names);
+        let places = forbidden_uses(module, job.symbols, find);
+        contraction::separate(context, module);
+        ir::set_cpu(context, module, cpu);
+        ir::optimise(module, &machine)
+            .map_err(|error| outcome.refuse(named, ir::in_their_words(&error)))?;
+        complaints::tell(listener.said(), outside.as_ref(), named, files, outcome)?;
+        // Once more: the optimiser runs initialisers, and what began as zeroes may be no more.
+        outcome.refuse_with(size::check_near(module, &machine, job.slot, named, files))?;
+        outcome.refuse_with(size::check_far(module, &machine, job.slot, named, files))?;
+        far::move_out(module, &machine);
+        outcome.steps.optimise_ms = steps.next(CompileStep::Code);
+
+        let object = ffi::generate(module, &cpu.name, &cpu.features);
+        complaints::tell(listener.said(), outside.as_ref(), named, files, outcome)?;
+        let object = object.map_err(|error| outcome.refuse(named, error))?;
+        outcome.steps.code_ms = steps.next(CompileStep::Link);
+        Ok((object, places))
     }
 
     /// Links it into the image.
     fn link(&self, object: Object, outcome: &mut CompileOutcome) -> Result<(), Refused> {
+        let Self { job, named, files, .. } = self;
         let code = &object.made.code;
         let Object { places, names, .. } = &object;
-        let known = Known { files: &self.files, names, places };
-        let symbols = resolve(code, self.job, &known, outcome)?;
-        link(code, &symbols, self.entry(), self.unit, self.job).map_err(|error| {
+        let symbols = resolve(code, job, &Known { files, names, places }, outcome)?;
+        let image = link(code, &symbols, self.entry(), job).map_err(|error| {
             let error = ir::in_their_words(&error);
-            outcome.refuse(&self.paths[0], format!("the image cannot be linked: {error}"))
+            outcome.refuse(named, format!("the image cannot be linked: {error}"))
+        })?;
+        if self.unit == Unit::Script {
+            outcome.refuse_with(system_calls::check(&image, &object.assembly, named, files))?;
+        }
+        finish(image, self.entry(), self.unit).map_err(|error| {
+            outcome.refuse(named, format!("the image cannot be written: {error}"))
         })?;
         if let Some(name) = object.name {
             self.memory.remember(name, &object.made);
@@ -271,11 +333,24 @@ impl Generation<'_> {
     }
 }
 
-/// The scripts of a path, in order, and the folder whose headers they may include.
-fn list_scripts(path: &Path) -> Result<(Vec<PathBuf>, PathBuf), String> {
+/// Refuses source files that nobody has written, before they are read.
+fn check_sizes(paths: &[PathBuf], outcome: &mut CompileOutcome) -> Result<(), Refused> {
+    let mut checked = Ok(());
+    for path in paths {
+        // One that is not there is Clang's to tell.
+        let bytes = fs::metadata(path).map_or(0, |found| found.len());
+        if let Err(error) = files::check_size(bytes) {
+            checked = Err(outcome.refuse(path, error));
+        }
+    }
+    checked
+}
+
+/// The scripts of a path, in order.
+fn list_scripts(path: &Path) -> Result<Vec<PathBuf>, String> {
     let found = fs::metadata(path).map_err(|error| format!("cannot be read: {error}"))?;
     if !found.is_dir() {
-        return Ok((vec![path.to_owned()], parent(path)));
+        return Ok(vec![path.to_owned()]);
     }
     let entries = fs::read_dir(path).map_err(|error| format!("cannot be read: {error}"))?;
     let mut scripts = Vec::new();
@@ -290,7 +365,7 @@ fn list_scripts(path: &Path) -> Result<(Vec<PathBuf>, PathBuf), String> {
     match scripts.len() {
         0 => Err("no script in this folder: their names end in .cc, .cpp or .cxx".into()),
         count if count > SCRIPTS_MAX => Err(format!("{count} scripts, of {SCRIPTS_MAX} at most")),
-        _ => Ok((scripts, path.to_owned())),
+        _ => Ok(scripts),
     }
 }
 
@@ -309,17 +384,12 @@ fn parent(path: &Path) -> PathBuf {
     }
 }
 
-/// Optimises for this machine; returns where the script uses symbols that it may not.
-fn optimise(
-    context: &Context,
+/// Where the scripts use symbols that they may not. Asked before the optimiser runs.
+fn forbidden_uses(
     module: &Module<'_>,
-    machine: &TargetMachine,
-    cpu: &Cpu,
-    entry: &str,
     symbols: &SymbolTable,
     first_use: impl Fn(LLVMValueRef) -> Option<Place>,
-) -> Result<HashMap<String, Place>, String> {
-    ir::keep_only(module, machine, entry)?;
+) -> HashMap<String, Place> {
     // What a library's header defines only to be inlined (`extern template`) the library defines too.
     let elsewhere = |linkage| linkage == Linkage::AvailableExternally;
     let functions = module
@@ -341,10 +411,7 @@ fn optimise(
             places.insert(name, place);
         }
     }
-    contraction::separate(context, module);
-    ir::set_cpu(context, module, cpu);
-    ir::optimise(module, machine)?;
-    Ok(places)
+    places
 }
 
 /// Addresses of what the object file leaves undefined, or a refusal for each that is not allowed.
@@ -390,22 +457,27 @@ fn bounded_section(symbol: &str) -> Option<&str> {
     symbol.strip_prefix("__start_").or_else(|| symbol.strip_prefix("__stop_"))
 }
 
+/// Links an object file into the image, in which the entry then is.
 fn link(
     object: &[u8],
     symbols: &[(String, u64)],
     entry: &str,
-    unit: Unit,
     job: &Job<'_>,
-) -> Result<(), String> {
+) -> Result<Writer, String> {
     let mut writer = Writer::new(job.image, job.slot).map_err(|error| error.to_string())?;
     ffi::link(object, symbols, &[entry], page_bytes(object), &mut writer)?;
     far::describe(symbols, job.slot, &mut writer);
-    let address = writer.address_of(entry).ok_or_else(|| format!("{entry} got lost"))?;
+    Ok(writer)
+}
+
+/// Completes the image.
+fn finish(image: Writer, entry: &str, unit: Unit) -> Result<(), String> {
+    let address = image.address_of(entry).ok_or_else(|| format!("{entry} got lost"))?;
     let point = match unit {
         Unit::Script => EntryPoint::OnRequest,
         Unit::Program => EntryPoint::Main,
     };
-    writer.finish(&[(point, address)]).map_err(|error| error.to_string())
+    image.finish(&[(point, address)]).map_err(|error| error.to_string())
 }
 
 /// What segments are aligned to: as much as any section asks for, and a page at least.
@@ -415,7 +487,14 @@ fn page_bytes(object: &[u8]) -> u64 {
 }
 
 trait Refuse {
+    /// About a file as a whole.
     fn refuse(&mut self, path: &Path, message: impl Into<String>) -> Refused;
+
+    /// With these, if there are any.
+    fn refuse_with(
+        &mut self,
+        diagnostics: impl IntoIterator<Item = Diagnostic>,
+    ) -> Result<(), Refused>;
 }
 
 impl Refuse for CompileOutcome {
@@ -424,21 +503,39 @@ impl Refuse for CompileOutcome {
         self.diagnostics.push(Diagnostic::about(Severity::Error, &path, message));
         Refused
     }
+
+    fn refuse_with(
+        &mut self,
+        diagnostics: impl IntoIterator<Item = Diagnostic>,
+    ) -> Result<(), Refused> {
+        let before = self.diagnostics.len();
+        self.diagnostics.extend(diagnostics);
+        if self.diagnostics.len() > before { Err(Refused) } else { Ok(()) }
+    }
 }
 
-/// A stop watch for [`CompileSteps`].
-struct Steps(Instant);
+/// A stop watch for [`heritage::CompileSteps`], which says what comes next.
+struct Steps<'a> {
+    report: &'a CompileReporter,
+    since: Instant,
+}
 
-impl Steps {
-    fn start() -> Self {
-        Self(Instant::now())
+impl<'a> Steps<'a> {
+    fn start(report: &'a CompileReporter) -> Self {
+        Self { report, since: Instant::now() }
     }
 
-    /// Milliseconds since the step before.
-    fn next(&mut self) -> f64 {
-        let now = Instant::now();
-        let elapsed = now.duration_since(self.0);
-        self.0 = now;
-        elapsed.as_micros() as f64 / 1e3
+    /// Milliseconds that the step before took.
+    fn next(&mut self, step: CompileStep) -> f64 {
+        // Whether anybody reads it shows at the end, when the outcome is said.
+        let _ = self.report.say(&CompileNews::Step(step));
+        let elapsed = self.elapsed();
+        self.since = Instant::now();
+        elapsed
+    }
+
+    /// Milliseconds since this step began.
+    fn elapsed(&self) -> f64 {
+        self.since.elapsed().as_micros() as f64 / 1e3
     }
 }

@@ -9,14 +9,23 @@ use std::ffi::{c_char, c_uint};
 use std::path::Path;
 
 use inkwell::llvm_sys::core::{
-    LLVMGetBasicBlockParent, LLVMGetDebugLocColumn, LLVMGetDebugLocDirectory,
-    LLVMGetDebugLocFilename, LLVMGetDebugLocLine, LLVMGetFirstUse, LLVMGetInstructionParent,
-    LLVMGetNextUse, LLVMGetUser, LLVMGetValueName2, LLVMIsAConstant, LLVMIsAInstruction,
+    LLVMDisposeValueMetadataEntries, LLVMGetBasicBlockParent, LLVMGetDebugLocColumn,
+    LLVMGetDebugLocDirectory, LLVMGetDebugLocFilename, LLVMGetDebugLocLine, LLVMGetFirstUse,
+    LLVMGetInstructionParent, LLVMGetNextUse, LLVMGetUser, LLVMGetValueName2,
+    LLVMGlobalCopyAllMetadata, LLVMIsAConstant, LLVMIsAInstruction,
+    LLVMValueMetadataEntriesGetKind, LLVMValueMetadataEntriesGetMetadata,
 };
-use inkwell::llvm_sys::prelude::LLVMValueRef;
+use inkwell::llvm_sys::debuginfo::{
+    LLVMDIFileGetDirectory, LLVMDIFileGetFilename, LLVMDIGlobalVariableExpressionGetVariable,
+    LLVMDIVariableGetFile, LLVMDIVariableGetLine,
+};
+use inkwell::llvm_sys::prelude::{LLVMMetadataRef, LLVMValueRef};
 use serde::{Deserialize, Serialize};
 
 use crate::names::Names;
+
+/// The kind of metadata that is debug information; LLVM's enumeration of kinds begins with it.
+const DEBUG_KIND: c_uint = 0;
 
 /// Most values visited for one symbol.
 const VISITED_MAX: usize = 10_000;
@@ -122,4 +131,35 @@ fn place_of(instruction: LLVMValueRef) -> Option<Place> {
     // Clang splits a path where it parts from the working folder's.
     let file = Path::new(&folder).join(file).to_string_lossy().into_owned();
     (line > 0 && !file.is_empty()).then_some(Place { file, line, column })
+}
+
+/// Where a global variable is defined.
+pub(crate) fn of_variable(variable: LLVMValueRef) -> Option<Place> {
+    // SAFETY: the value is a global variable of a live module, and so is its debug information; the
+    // list of its metadata is this function's own.
+    unsafe {
+        let mut count = 0;
+        let entries = LLVMGlobalCopyAllMetadata(variable, &mut count);
+        let debug = (0..count as c_uint)
+            .find(|index| LLVMValueMetadataEntriesGetKind(entries, *index) == DEBUG_KIND)
+            .map(|index| LLVMValueMetadataEntriesGetMetadata(entries, index));
+        LLVMDisposeValueMetadataEntries(entries);
+        let described = LLVMDIGlobalVariableExpressionGetVariable(debug?);
+        let (line, file) = (LLVMDIVariableGetLine(described), LLVMDIVariableGetFile(described));
+        if line == 0 || file.is_null() {
+            return None;
+        }
+        type Read = unsafe extern "C" fn(LLVMMetadataRef, *mut c_uint) -> *const c_char;
+        let text = |read: Read| {
+            let mut length = 0;
+            let bytes = read(file, &mut length);
+            let bytes = match bytes.is_null() {
+                true => &[],
+                false => std::slice::from_raw_parts(bytes.cast::<u8>(), length as usize),
+            };
+            String::from_utf8_lossy(bytes).into_owned()
+        };
+        let file = Path::new(&text(LLVMDIFileGetDirectory)).join(text(LLVMDIFileGetFilename));
+        Some(Place { file: file.to_string_lossy().into_owned(), line, column: 0 })
+    }
 }

@@ -1,5 +1,7 @@
 //! Diagnostics of Kiln's own about a place in a source, in the form of Clang's.
 
+use std::path::Path;
+
 use heritage::{Diagnostic, Note, Position, Severity};
 
 use crate::files::ScriptFiles;
@@ -10,9 +12,31 @@ const LINE_BYTES_MAX: usize = 4096;
 
 /// An error about a place.
 pub(crate) fn error(files: &ScriptFiles, place: &Place, message: String) -> Diagnostic {
+    about(files, place, Severity::Error, message)
+}
+
+/// About a place as debug information has it, or about the scripts as the operator names them where
+/// it knows none.
+pub(crate) fn found(
+    files: &ScriptFiles,
+    place: Option<&Place>,
+    named: &Path,
+    severity: Severity,
+    message: String,
+) -> Diagnostic {
+    match place {
+        Some(place) => {
+            let file = files.as_named(&place.file, named);
+            about(files, &Place { file, ..place.clone() }, severity, message)
+        }
+        None => Diagnostic::about(severity, &named.display().to_string(), message),
+    }
+}
+
+fn about(files: &ScriptFiles, place: &Place, severity: Severity, message: String) -> Diagnostic {
     let (file, line, column) = (place.file.clone(), place.line, place.column);
-    let (rendered, end) = render(files, place, Severity::Error, &message);
-    let about = Diagnostic::about(Severity::Error, &file, message);
+    let (rendered, end) = render(files, place, severity, &message);
+    let about = Diagnostic::about(severity, &file, message);
     Diagnostic { line, column, end, rendered, ..about }
 }
 

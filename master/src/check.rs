@@ -6,36 +6,36 @@
 use std::os::fd::AsFd;
 use std::time::{Duration, Instant};
 
-use heritage::CompileOutcome;
+use heritage::{CompileOutcome, Diagnostic};
 use image::Arena;
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::wait::waitpid;
 
-use crate::compile::{CompileChild, leavings};
-use crate::{CompileJob, Roles, Settings};
+use crate::compile::{CompileChild, CompileFiles, diagnostic, leavings};
+use crate::{Roles, Settings};
 
-/// Compiles once. An error is a sentence about a compile that came to no end of its own. The caller
-/// must have no other thread.
+/// Compiles once. An error is about a compile that came to no end of its own. The caller must have
+/// no other thread.
 pub fn check(
     arena: Arena,
     settings: &Settings,
     roles: &mut dyn Roles,
-) -> Result<CompileOutcome, String> {
-    let no_image = |error| format!("cannot make a memfd: {error}");
-    let image = image::create().map_err(|error| no_image(error.to_string()))?;
-    let theirs = image.try_clone().map_err(|error| no_image(error.to_string()))?;
+) -> Result<CompileOutcome, Diagnostic> {
+    let no_image = |error| diagnostic(&format!("cannot make a memfd: {error}"));
+    let ours = image::create().map_err(|error| no_image(error.to_string()))?;
+    let image = ours.try_clone().map_err(|error| no_image(error.to_string()))?;
     let slot = arena.slot(0);
     // What it leaves for the cache is the master's to keep.
     let leavings = leavings().map_err(|error| no_image(error.to_string()))?;
-    let job = CompileJob { generation: 1, slot, image: theirs, leavings };
-    let mut child = CompileChild::start(job, roles, settings, Instant::now())
-        .map_err(|error| format!("cannot fork a compile child: {error}"))?;
+    let files = CompileFiles { image, leavings };
+    let mut child = CompileChild::start(1, slot, files, roles, settings, Instant::now())
+        .map_err(|error| diagnostic(&format!("cannot fork a compile child: {error}")))?;
+    let cannot_wait = |error| diagnostic(&format!("cannot wait for the compile child: {error}"));
     while let Some(pipe) = child.pipe() {
         let left = child.deadline.saturating_duration_since(Instant::now());
         if left.is_zero() {
-            let timeout_s = settings.compile_timeout.as_secs_f32();
-            child.kill(format!("the compile took longer than {timeout_s} s"));
+            child.time_out(settings);
             break;
         }
         // A millisecond more, so that it does not wake up just before the deadline again and again.
@@ -44,7 +44,7 @@ pub fn check(
         match poll(&mut [PollFd::new(pipe.as_fd(), PollFlags::POLLIN)], wait) {
             Ok(0) | Err(Errno::EINTR) => {}
             Ok(_) => child.read(),
-            Err(error) => return Err(format!("cannot wait for the compile child: {error}")),
+            Err(error) => return Err(cannot_wait(error)),
         }
     }
     // It has said everything, so that it ends now; or it was killed.
@@ -52,12 +52,12 @@ pub fn check(
         match waitpid(child.pid(), None) {
             Err(Errno::EINTR) => {}
             Ok(ended) => break ended,
-            Err(error) => return Err(format!("cannot wait for the compile child: {error}")),
+            Err(error) => return Err(cannot_wait(error)),
         }
     };
     let (outcome, _) = child.conclude(ended)?;
     if outcome.compiled {
-        image::seal(&image, slot).map_err(|error| error.to_string())?;
+        image::seal(&ours, slot).map_err(|error| diagnostic(&error.to_string()))?;
     }
     Ok(outcome)
 }

@@ -1,36 +1,47 @@
 //! The compile child as the master sees it: a process, a pipe, and a deadline.
 //!
 //! It may crash, run for ever or talk without end; each costs one refused reload. It is over when the
-//! process is: what it said by then is all that counts.
+//! process is: what it said by then is all that counts. What it may use is decided here, and kept to
+//! by the fence that it is put behind.
 
 use std::fs::File;
-use std::io::{self, ErrorKind, Read, Write};
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
+use std::io::{self, ErrorKind, Read};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::thread::available_parallelism;
 use std::time::Instant;
 
-use heritage::diagnostic::DIAGNOSTICS_BYTES_MAX;
-use heritage::{CompileOutcome, Diagnostic, Severity};
+use heritage::{
+    CompileLimits, CompileNews, CompileOutcome, CompileReport, CompileReporter, Diagnostic,
+    REPORT_BYTES_MAX, Severity,
+};
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use nix::sys::memfd::{MFdFlags, memfd_create};
 use nix::sys::signal::{Signal, kill};
 use nix::sys::wait::WaitStatus;
-use nix::unistd::{Pid, pipe2};
+use nix::unistd::{Pid, dup2_stderr, pipe2};
 
 use crate::fork::{Child, fork};
 use crate::{CompileJob, Roles, Settings};
 
-/// Bytes of the longest report: the diagnostics that a compile keeps, and some numbers.
-const REPORT_MAX: usize = 1 << 20;
-const _: () = assert!(DIAGNOSTICS_BYTES_MAX < REPORT_MAX - REPORT_MAX / 8, "they fit");
+/// How the operator calls the longest time of a compile, and its memory.
+const TIME_SETTING: &str = "timeouts.compile_ms";
+const MEMORY_SETTING: &str = "compile.memory_bytes";
 
 /// Exit code of a child that could not write its report: EX_IOERR of sysexits.h.
 const EXIT_NO_REPORT: i32 = 74;
+
+/// Empty memfds that a compile fills.
+pub(crate) struct CompileFiles {
+    pub(crate) image: OwnedFd,
+    pub(crate) leavings: File,
+}
 
 /// A compile child that runs.
 pub(crate) struct CompileChild {
     pid: Pid,
     pipe: Option<File>,
-    report: Vec<u8>,
+    report: CompileReport,
+    limits: CompileLimits,
     /// What it leaves for later compiles.
     leavings: File,
     /// When it has run for too long.
@@ -40,9 +51,11 @@ pub(crate) struct CompileChild {
 }
 
 impl CompileChild {
-    /// Forks the child.
+    /// Forks the child, which puts an image for `slot` into these files.
     pub(crate) fn start(
-        job: CompileJob,
+        generation: u64,
+        slot: image::Slot,
+        files: CompileFiles,
         roles: &mut dyn Roles,
         settings: &Settings,
         now: Instant,
@@ -50,25 +63,31 @@ impl CompileChild {
         let (ours, theirs) = pipe2(OFlag::O_CLOEXEC)?;
         // Ours alone: the child may wait for the master to read.
         fcntl(&ours, FcntlArg::F_SETFL(OFlag::O_NONBLOCK))?;
-        let leavings = job.leavings.try_clone()?;
-        let keep = [job.image.as_raw_fd(), job.leavings.as_raw_fd(), theirs.as_raw_fd()];
-        let fences = Child::Compiler {
-            cpu_time_max: settings.compile_timeout,
-            memory_max: settings.compile_memory_max,
+        let CompileFiles { image, leavings } = files;
+        let ours_of_leavings = leavings.try_clone()?;
+        let keep = [image.as_raw_fd(), leavings.as_raw_fd(), theirs.as_raw_fd()];
+        let limits = limits(settings, slot);
+        let fences = fence::Compiler {
+            cpu_time_max: limits.cpu_time_max,
+            memory_max: limits.memory_max,
+            file_bytes_max: limits.file_bytes_max,
+            reads: roles.compile_reads(),
         };
-        let pid = fork(fences, &keep, move || {
+        let report = CompileReporter::new(theirs);
+        let job = CompileJob { generation, slot, image, leavings, report };
+        let pid = fork(Child::Compiler(&fences), &keep, move || {
+            // LLVM's last words, and Rust's.
+            let redirected = dup2_stderr(job.report.pipe());
             let outcome = roles.compile(&job);
-            let report = serde_json::to_vec(&outcome).expect("an outcome is strings and numbers");
-            match File::from(theirs).write_all(&report) {
-                Ok(()) => 0,
-                Err(_) => EXIT_NO_REPORT,
-            }
+            let said = job.report.say(&CompileNews::Finished(outcome));
+            if redirected.is_ok() && said.is_ok() { 0 } else { EXIT_NO_REPORT }
         })?;
         Ok(CompileChild {
             pid,
             pipe: Some(ours.into()),
-            report: Vec::new(),
-            leavings,
+            report: CompileReport::default(),
+            limits,
+            leavings: ours_of_leavings,
             deadline: now + settings.compile_timeout,
             killed: None,
         })
@@ -90,16 +109,23 @@ impl CompileChild {
         while let Some(pipe) = &mut self.pipe {
             match pipe.read(&mut part) {
                 Ok(0) => self.pipe = None,
-                Ok(length) => self.report.extend_from_slice(&part[..length]),
+                Ok(length) if self.report.take(&part[..length]) => {}
+                Ok(_) => {
+                    self.pipe = None;
+                    let most_kib = REPORT_BYTES_MAX >> 10;
+                    self.kill(format!("the compiler said more than {most_kib} KiB"));
+                }
                 Err(error) if error.kind() == ErrorKind::WouldBlock => return,
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
                 Err(_) => self.pipe = None,
             }
-            if self.report.len() > REPORT_MAX {
-                self.pipe = None;
-                self.kill(format!("the compiler said more than {} KiB", REPORT_MAX >> 10));
-            }
         }
+    }
+
+    /// Ends it, as it has run for too long.
+    pub(crate) fn time_out(&mut self, settings: &Settings) {
+        let timeout_s = settings.compile_timeout.as_secs_f32();
+        self.kill(format!("the compile took longer than {timeout_s} s ({TIME_SETTING})"));
     }
 
     /// Ends it; its death is reaped like any other.
@@ -111,25 +137,27 @@ impl CompileChild {
 
     /// What came of it, now that the process is over: the outcome, or why there is none.
     /// What it left is to be kept only with an outcome.
-    pub(crate) fn conclude(mut self, ended: WaitStatus) -> Result<(CompileOutcome, File), String> {
+    pub(crate) fn conclude(
+        mut self,
+        ended: WaitStatus,
+    ) -> Result<(CompileOutcome, File), Diagnostic> {
         self.read();
-        match (self.killed, ended) {
-            (Some(reason), _) => Err(reason),
-            (None, WaitStatus::Exited(_, 0)) => match serde_json::from_slice(&self.report) {
-                Ok(outcome) => Ok((outcome, self.leavings)),
-                Err(error) => Err(format!("the report of the compiler does not parse: {error}")),
-            },
-            (None, WaitStatus::Exited(_, code)) => {
-                Err(format!("the compiler exited with code {code}"))
-            }
-            (None, WaitStatus::Signaled(_, Signal::SIGXCPU, _)) => {
-                Err("the compiler used up its CPU time".to_owned())
-            }
-            (None, WaitStatus::Signaled(_, signal, _)) => {
-                Err(format!("the compiler crashed with {signal}"))
-            }
-            (None, other) => Err(format!("the compiler ended with {other:?}")),
-        }
+        let outcome = self.report.conclude(ended, self.killed.as_deref(), &self.limits)?;
+        Ok((outcome, self.leavings))
+    }
+}
+
+/// What a compile may use.
+fn limits(settings: &Settings, slot: image::Slot) -> CompileLimits {
+    let threads = available_parallelism().map_or(1, usize::from);
+    CompileLimits {
+        // What the deadline leaves to all threads together. The deadline comes first, as long as the
+        // master is there to keep it.
+        cpu_time_max: settings.compile_timeout * u32::try_from(threads).unwrap_or(u32::MAX),
+        memory_max: settings.compile_memory_max,
+        file_bytes_max: image::file_bytes_max(slot),
+        time_setting: Some(TIME_SETTING),
+        memory_setting: Some(MEMORY_SETTING),
     }
 }
 
@@ -151,41 +179,5 @@ pub(crate) fn log_diagnostics(diagnostics: &[Diagnostic]) {
             Severity::Error => tracing::error!("{text}"),
             Severity::Warning | Severity::Note => tracing::warn!("{text}"),
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn check(report: &str, ended: WaitStatus, expect: Result<bool, &str>) {
-        let child = CompileChild {
-            pid: Pid::from_raw(0),
-            pipe: None,
-            report: report.as_bytes().to_vec(),
-            leavings: leavings().unwrap(),
-            deadline: Instant::now(),
-            killed: None,
-        };
-        let concluded = child.conclude(ended).map(|(outcome, _)| outcome.compiled);
-        match expect {
-            Ok(compiled) => assert_eq!(concluded, Ok(compiled)),
-            Err(start) => assert!(concluded.unwrap_err().starts_with(start)),
-        }
-    }
-
-    #[test]
-    fn only_a_whole_report_of_a_child_that_ended_well_counts() {
-        let pid = Pid::from_raw(1);
-        let whole = serde_json::to_string(&CompileOutcome { compiled: true, ..Default::default() });
-        let whole = whole.unwrap();
-        check(&whole, WaitStatus::Exited(pid, 0), Ok(true));
-        check(&whole, WaitStatus::Exited(pid, 1), Err("the compiler exited with code 1"));
-        let crash = WaitStatus::Signaled(pid, Signal::SIGSEGV, false);
-        check(&whole, crash, Err("the compiler crashed with SIGSEGV"));
-        let exhausted = WaitStatus::Signaled(pid, Signal::SIGXCPU, false);
-        check("", exhausted, Err("the compiler used up its CPU time"));
-        let cut = &whole[..whole.len() - 1];
-        check(cut, WaitStatus::Exited(pid, 0), Err("the report of the compiler does not parse"));
     }
 }

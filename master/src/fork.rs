@@ -12,7 +12,7 @@
 //!                      2. signal dispositions, then an empty mask (in this order: what is
 //!                         pending meets the new dispositions)
 //!                      3. close every descriptor that is not on the list
-//!                      4. compile child: priority and limits
+//!                      4. compile child: its fence
 //!                      5. its role; exit without unwinding into the master's code
 //! ```
 
@@ -24,25 +24,19 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use nix::sys::prctl::set_pdeathsig;
-use nix::sys::resource::{Resource, setrlimit};
 use nix::sys::signal::{SaFlags, SigAction, SigHandler, SigSet, Signal, sigaction};
 use nix::unistd::{ForkResult, Pid, alarm, dup2_stdout, getpid, getppid};
 
 /// Which child is forked; decides how it outlives the master and what limits it.
 #[derive(Clone, Copy, Debug)]
-pub(crate) enum Child {
+pub(crate) enum Child<'a> {
     /// Serves on without the master until its requests are finished, but no longer than this.
     Worker {
         /// The drain timeout.
         drain_timeout: Duration,
     },
-    /// Dies with the master, and has limits of its own.
-    Compiler {
-        /// CPU time; the master's own deadline is wall time, and comes first on an idle machine.
-        cpu_time_max: Duration,
-        /// Bytes that it may allocate.
-        memory_max: u64,
-    },
+    /// Dies with the master, behind this fence.
+    Compiler(&'a fence::Compiler),
     /// Dies with the master: what it finds out is of no use to anybody else.
     Broker,
     /// Dies with the master, which waits for it before it ends.
@@ -58,7 +52,11 @@ static ORPHAN_GRACE_S: AtomicU32 = AtomicU32::new(1);
 /// Forks a child that keeps the standard streams and `keep`, runs `role` and exits with its answer.
 // fork() is unsafe as such; here is the only one of the master.
 #[allow(unsafe_code)]
-pub(crate) fn fork(child: Child, keep: &[RawFd], role: impl FnOnce() -> i32) -> nix::Result<Pid> {
+pub(crate) fn fork(
+    child: Child<'_>,
+    keep: &[RawFd],
+    role: impl FnOnce() -> i32,
+) -> nix::Result<Pid> {
     let master = getpid();
     // SAFETY: the master has one thread (the caller of `run` promises it), so no lock is held by a
     // thread that does not exist in the child.
@@ -93,10 +91,10 @@ pub(crate) fn read_time_zone() {
     unsafe { libc::gmtime_r(&0, date.as_mut_ptr()) };
 }
 
-fn hygiene(child: Child, master: Pid, keep: &[RawFd]) -> io::Result<()> {
+fn hygiene(child: Child<'_>, master: Pid, keep: &[RawFd]) -> io::Result<()> {
     set_pdeathsig(match child {
         Child::Worker { .. } => Signal::SIGUSR1,
-        Child::Compiler { .. } | Child::Broker | Child::Keeper => Signal::SIGKILL,
+        Child::Compiler(_) | Child::Broker | Child::Keeper => Signal::SIGKILL,
     })?;
     // The master may have died before the line above, and then nobody signals.
     if getppid() != master {
@@ -104,8 +102,10 @@ fn hygiene(child: Child, master: Pid, keep: &[RawFd]) -> io::Result<()> {
     }
     set_dispositions(child)?;
     close_all_but(keep)?;
-    if let Child::Compiler { cpu_time_max, memory_max } = child {
-        limit_compiler(cpu_time_max, memory_max)?;
+    if let Child::Compiler(may) = child {
+        // It may be a pipe that somebody reads as data.
+        dup2_stdout(File::options().write(true).open("/dev/null")?)?;
+        fence::compiler(may)?;
     }
     Ok(())
 }
@@ -113,7 +113,7 @@ fn hygiene(child: Child, master: Pid, keep: &[RawFd]) -> io::Result<()> {
 /// What each signal does in a child.
 // sigaction() is unsafe because of what a handler may do; see below.
 #[allow(unsafe_code)]
-fn set_dispositions(child: Child) -> nix::Result<()> {
+fn set_dispositions(child: Child<'_>) -> nix::Result<()> {
     let set = |signal, handler| {
         let action = SigAction::new(handler, SaFlags::SA_RESTART, SigSet::empty());
         // SAFETY: the only handler of ours is `on_master_death`, which is async-signal-safe.
@@ -179,27 +179,6 @@ fn gaps(keep: &[RawFd]) -> Vec<(u32, u32)> {
     }
     gaps.push((first, u32::MAX));
     gaps
-}
-
-/// Keeps a compile from harming what is served meanwhile.
-// nice() has no safe wrapper.
-#[allow(unsafe_code)]
-fn limit_compiler(cpu_time_max: Duration, memory_max: u64) -> io::Result<()> {
-    // Below the workers, and no lower: under SCHED_IDLE a reload on a machine whose cores are all
-    // busy with requests would not end, and that machine may wait for just this reload.
-    // SAFETY: changes the priority of this process alone. Its failure would be harmless.
-    unsafe { libc::nice(5) };
-    let cpu_time_max_s = cpu_time_max.as_secs().max(1);
-    // SIGXCPU at the first limit, SIGKILL at the second.
-    setrlimit(Resource::RLIMIT_CPU, cpu_time_max_s, cpu_time_max_s + 1)?;
-    // Data and not address space: the arena is reserved address space, and costs nothing.
-    setrlimit(Resource::RLIMIT_DATA, memory_max, memory_max)?;
-    // A crashed compiler is reported by its signal; its core would hold the operator's sources.
-    setrlimit(Resource::RLIMIT_CORE, 0, 0)?;
-    // Standard error stays: LLVM's last words go there. Standard output may be a pipe that somebody
-    // reads as data.
-    dup2_stdout(File::options().write(true).open("/dev/null")?)?;
-    Ok(())
 }
 
 #[cfg(test)]

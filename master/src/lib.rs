@@ -36,9 +36,10 @@ mod workers;
 
 use std::fs::File;
 use std::os::fd::OwnedFd;
+use std::path::PathBuf;
 use std::time::Duration;
 
-use heritage::{Channel, CompileOutcome, Diagnostic, Inheritance};
+use heritage::{Channel, CompileOutcome, CompileReporter, Diagnostic, Inheritance};
 
 pub use check::check;
 pub use error::StartError;
@@ -52,6 +53,10 @@ pub trait Roles {
     /// files and must wait for nothing else. On an error the reload is refused and all stays as it
     /// was.
     fn configure(&mut self) -> Result<Configured, Vec<Diagnostic>>;
+
+    /// Folders and files that the next compile child may read, with all that is below them. Other
+    /// paths are closed to it.
+    fn compile_reads(&self) -> Vec<PathBuf>;
 
     /// Runs in the forked, fenced compile child: compiles the scripts into `job.image` and returns
     /// what to report. What it leaves behind dies with the child.
@@ -103,6 +108,8 @@ pub struct CompileJob {
     pub image: OwnedFd,
     /// Empty memfd that takes what later compiles can use.
     pub leavings: File,
+    /// Where to say what it is doing.
+    pub report: CompileReporter,
 }
 
 /// How a master that had started came to its end.

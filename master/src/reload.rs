@@ -23,12 +23,12 @@ use heritage::{CompileOutcome, Diagnostic, Order, Severity, settings_file};
 use nix::sys::wait::WaitStatus;
 use nix::unistd::Pid;
 
+use crate::StartError;
 use crate::clients::ClientId;
-use crate::compile::{CompileChild, diagnostic, leavings, log_diagnostics};
+use crate::compile::{CompileChild, CompileFiles, diagnostic, leavings, log_diagnostics};
 use crate::control::ControlReply;
 use crate::supervisor::{Phase, Supervisor};
 use crate::workers::Activity;
-use crate::{CompileJob, StartError};
 
 /// Workers that may die while they are the first to load a generation: one death may be chance.
 const LOSSES_MAX: u32 = 2;
@@ -117,8 +117,7 @@ impl Supervisor<'_> {
             }
             Reload::Compiling { child, .. } => {
                 if child.deadline <= now {
-                    let timeout_s = self.settings.compile_timeout.as_secs_f32();
-                    child.kill(format!("the compile took longer than {timeout_s} s"));
+                    child.time_out(&self.settings);
                     child.deadline = now + self.settings.answer_timeout;
                 }
             }
@@ -194,8 +193,9 @@ impl Supervisor<'_> {
         let settings = std::mem::take(&mut self.configured.settings);
         let generation = self.generations.begin(slot, image, settings, now);
         let started = theirs.and_then(|image| {
-            let job = CompileJob { generation, slot: self.arena.slot(slot), image, leavings };
-            CompileChild::start(job, self.roles, &self.settings, now)
+            let slot = self.arena.slot(slot);
+            let files = CompileFiles { image, leavings };
+            CompileChild::start(generation, slot, files, self.roles, &self.settings, now)
         });
         match started {
             Ok(child) => {
@@ -230,10 +230,9 @@ impl Supervisor<'_> {
                 // After the workers have their orders: nobody waits for this.
                 self.employ_keeper(leavings, now);
             }
-            Err(reason) => {
+            Err(failed) => {
                 self.generations.refuse(generation);
-                let diagnostics = vec![diagnostic(&reason)];
-                self.finish_refused(reason, diagnostics);
+                self.finish_refused(failed.message.clone(), vec![failed]);
             }
         }
         true

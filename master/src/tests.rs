@@ -63,8 +63,13 @@ fn whatever_is_wrong_with_a_compile_the_generation_before_serves_on() {
     let kiln = Kiln::start("refused", "fine", 2);
     let before = kiln.wait_for_workers(2);
     kiln.expect_refused("does-not-compile", "do not compile");
-    kiln.expect_refused("crashes-the-compiler", "crashed with SIGABRT");
-    kiln.expect_refused("compiles-for-ever", "took longer than 2 s");
+    kiln.expect_refused("crashes-the-compiler", "crashed (SIGABRT) while it compiled script");
+    kiln.expect_refused(
+        "compiles-for-ever",
+        "took longer than 2 s (timeouts.compile_ms) while it compiled script",
+    );
+    kiln.expect_refused("reads-a-foreign-file", "crashed (SIGABRT) while it compiled script");
+    kiln.expect_refused("calls-out", "SIGSYS");
     kiln.expect_refused("talks-without-end", "more than 1024 KiB");
     let after = kiln.wait_for_workers(2);
     assert_eq!(ask(after.listen[0], "hello").unwrap()[2], 1);

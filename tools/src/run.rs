@@ -5,23 +5,39 @@
 
 use std::ffi::{CString, OsStr, OsString, c_char};
 use std::fs::File;
-use std::io::{Read, Write};
+use std::io::Read;
+use std::os::fd::AsFd;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
+use std::thread::available_parallelism;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
-use heritage::CompileOutcome;
+use heritage::{
+    CompileLimits, CompileNews, CompileOutcome, CompileReport, CompileReporter, Diagnostic,
+    REPORT_BYTES_MAX,
+};
 use image::{Arena, Mapped, Sealed};
 use jit::{Debug, Job, Program, Source, SymbolTable};
+use nix::errno::Errno;
 use nix::fcntl::OFlag;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::signal::{Signal, kill};
 use nix::sys::wait::WaitStatus;
-use nix::unistd::pipe2;
+use nix::unistd::{Pid, dup2_stderr, pipe2};
 
 use crate::child::{self, Exit};
 use crate::print;
 
 /// Exit code when the program does not compile.
 const EXIT_REFUSED: i32 = 2;
+
+/// Time of a compile: large programs take a minute, and a template that never ends takes no more
+/// than this. Whoever waits for it can end it sooner.
+const TIME_MAX: Duration = Duration::from_secs(600);
+
+/// Bytes of memory that a compile may allocate: ten times what large programs need.
+const MEMORY_BYTES_MAX: u64 = 4 << 30;
 
 /// Compiles and runs a program; returns its exit code. Diagnostics go to standard error.
 pub fn program(program: Program<'_>, arguments: &[OsString]) -> anyhow::Result<i32> {
@@ -50,36 +66,95 @@ pub fn program(program: Program<'_>, arguments: &[OsString]) -> anyhow::Result<i
 fn compile(program: Program<'_>, arena: Arena) -> anyhow::Result<Option<Sealed>> {
     let slot = arena.whole();
     let image = image::create().context("cannot make a memfd")?;
-    let (report, writer) = pipe2(OFlag::O_CLOEXEC)?;
+    let (pipe, writer) = pipe2(OFlag::O_CLOEXEC)?;
+    let writer = CompileReporter::new(writer);
+    let what = Source::Program(program);
+    let threads = available_parallelism().map_or(1, usize::from);
+    let may = fence::Compiler {
+        // What the deadline leaves to all threads together.
+        cpu_time_max: TIME_MAX * u32::try_from(threads).unwrap_or(u32::MAX),
+        memory_max: MEMORY_BYTES_MAX,
+        file_bytes_max: image::file_bytes_max(slot),
+        reads: what.roots(),
+    };
     let compiler = child::spawn(|| {
+        // LLVM's last words are part of the report.
+        let fenced = fence::compiler(&may).and_then(|()| Ok(dup2_stderr(writer.pipe())?));
+        if let Err(error) = fenced {
+            eprintln!("kiln: cannot fence the compiler: {error}");
+            return Exit::AtOnce(1);
+        }
         let symbols = SymbolTable::programs(&image::runtime::program_bindings());
         let job = Job {
-            what: Source::Program(program),
+            what,
             slot,
             image: &image,
             symbols: &symbols,
             debug: Debug::Full,
             cpu: "host",
             cache: None,
+            threads,
+            report: &writer,
         };
         let outcome = jit::compile(&job);
-        let json = serde_json::to_vec(&outcome).expect("an outcome is strings and numbers");
-        Exit::AtOnce(i32::from(File::from(writer).write_all(&json).is_err()))
+        Exit::AtOnce(i32::from(writer.say(&CompileNews::Finished(outcome)).is_err()))
     })?;
-    let mut json = Vec::new();
-    File::from(report).read_to_end(&mut json)?;
-    match child::wait(compiler)? {
-        WaitStatus::Exited(_, 0) => {}
-        WaitStatus::Signaled(_, signal, _) => bail!("the compiler crashed with {signal}"),
-        other => bail!("the compiler ended with {other:?}"),
+    drop(writer);
+    let limits = CompileLimits {
+        cpu_time_max: may.cpu_time_max,
+        memory_max: may.memory_max,
+        file_bytes_max: may.file_bytes_max,
+        time_setting: None,
+        memory_setting: None,
+    };
+    match conclude(compiler, File::from(pipe), &limits)? {
+        Err(failed) => print::to_stderr(&[failed]),
+        Ok(outcome) => {
+            print::to_stderr(&outcome.diagnostics);
+            if outcome.compiled {
+                image::seal(&image, slot)?;
+                return Ok(Some(Sealed::open(image, slot)?));
+            }
+        }
     }
-    let outcome: CompileOutcome = serde_json::from_slice(&json)?;
-    print::to_stderr(&outcome.diagnostics);
-    if !outcome.compiled {
-        return Ok(None);
+    Ok(None)
+}
+
+/// Reads the report of a compile child to its end, and waits for it.
+fn conclude(
+    compiler: Pid,
+    mut pipe: File,
+    limits: &CompileLimits,
+) -> anyhow::Result<Result<CompileOutcome, Diagnostic>> {
+    let deadline = Instant::now() + TIME_MAX;
+    let mut report = CompileReport::default();
+    let mut part = vec![0; 64 << 10];
+    let killed = loop {
+        let left = deadline.saturating_duration_since(Instant::now());
+        if left.is_zero() {
+            break Some(format!("the compile took longer than {} s", TIME_MAX.as_secs()));
+        }
+        // A millisecond more, so that it does not wake up just before the deadline again and again.
+        let wait =
+            PollTimeout::try_from(left + Duration::from_millis(1)).unwrap_or(PollTimeout::MAX);
+        match poll(&mut [PollFd::new(pipe.as_fd(), PollFlags::POLLIN)], wait) {
+            Ok(0) | Err(Errno::EINTR) => continue,
+            other => other?,
+        };
+        let length = pipe.read(&mut part)?;
+        if length == 0 {
+            break None;
+        }
+        if !report.take(&part[..length]) {
+            break Some(format!("the compiler said more than {} KiB", REPORT_BYTES_MAX >> 10));
+        }
+    };
+    if killed.is_some() {
+        // It was not waited for: its pid is still its own.
+        kill(compiler, Signal::SIGKILL)?;
     }
-    image::seal(&image, slot)?;
-    Ok(Some(Sealed::open(image, slot)?))
+    let ended = child::wait(compiler)?;
+    Ok(report.conclude(ended, killed.as_deref(), limits))
 }
 
 /// Runs the program in this process.

@@ -18,8 +18,8 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use heritage::{
-    Channel, CompileOutcome, Diagnostic, Inheritance, ListenerId, Order, Received, Report,
-    ServerNews, WorkerState,
+    Channel, CompileNews, CompileOutcome, Diagnostic, Inheritance, ListenerId, Order, Received,
+    Report, ServerNews, WorkerState,
 };
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::{Signal, kill};
@@ -131,7 +131,13 @@ impl Roles for FakeRoles {
         0
     }
 
+    fn compile_reads(&self) -> Vec<PathBuf> {
+        vec![self.folder.join("script")]
+    }
+
     fn compile(&mut self, job: &CompileJob) -> CompileOutcome {
+        let begun = job.report.say(&CompileNews::Began("script".to_owned()));
+        begun.expect("the master reads it");
         let script = fs::read_to_string(self.folder.join("script")).unwrap();
         match script.as_str() {
             "does-not-compile" => {
@@ -140,6 +146,10 @@ impl Roles for FakeRoles {
             }
             "crashes-the-compiler" => std::process::abort(),
             "compiles-for-ever" => std::thread::sleep(PATIENCE),
+            "reads-a-foreign-file" => {
+                fs::read(self.folder.join("configuration")).expect("it may");
+            }
+            "calls-out" => _ = TcpStream::connect("127.0.0.1:1"),
             "compiles-slowly" => std::thread::sleep(Duration::from_millis(500)),
             "talks-without-end" => {
                 let diagnostics = vec![diagnostic(&"x".repeat(2 << 20))];
