@@ -5,6 +5,7 @@
 mod badinput;
 mod bodies;
 mod cache;
+mod compile_limits;
 mod config;
 mod config_command;
 mod control;
