@@ -10,7 +10,7 @@ use std::time::Instant;
 use anstyle::{AnsiColor, Style};
 use anyhow::bail;
 use heritage::diagnostic::counted;
-use heritage::{CompileOutcome, CompileSteps, Counts, Diagnostic, Severity};
+use heritage::{CompileOutcome, CompileSteps, Counts, Diagnostic};
 use serde::Serialize;
 use tools::print::{painted, to_stdout};
 

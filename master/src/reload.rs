@@ -25,7 +25,7 @@ use nix::unistd::Pid;
 
 use crate::StartError;
 use crate::clients::ClientId;
-use crate::compile::{CompileChild, CompileFiles, diagnostic, leavings, log_diagnostics};
+use crate::compile::{CompileChild, CompileFiles, leavings, log_diagnostics};
 use crate::control::ControlReply;
 use crate::supervisor::{Phase, Supervisor};
 use crate::workers::Activity;
