@@ -1,6 +1,6 @@
 // Is what would outlive the generation or open files refused: the process's locale, and locales by name?
-// refused: refused_locale.cc:9:5: error: a script may not use `std::locale::global(std::locale const&)` in a worker
-// refused: refused_locale.cc:10:17: error: a script may not use `std::locale::locale(char const*)` in a worker
+// refused: refused_locale.cc:9:5: error: a script may not use `std::locale::global` in a worker
+// refused: refused_locale.cc:10:17: error: a script may not use `std::locale::locale` in a worker
 
 #include <kiln.h>
 #include <locale>
