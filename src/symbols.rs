@@ -88,24 +88,34 @@ fn search(groups: Vec<SymbolGroup>, wanted: Option<&str>, whose: cli::Symbols) -
         reason: group.reason,
         symbols: group.names.iter().map(symbol).filter(fits).collect(),
     });
-    let groups = groups.filter(|group| !group.symbols.is_empty()).collect();
+    let groups: Vec<Group> = groups.filter(|group| !group.symbols.is_empty()).collect();
     let mut refused: Vec<Refused> = Vec::new();
-    if whose == cli::Symbols::Workers && wanted.is_some() {
+    if let (cli::Symbols::Workers, Some(wanted)) = (whose, wanted) {
         let all = jit::program_groups().into_iter().flat_map(|group| group.names);
-        let found = all.filter(|name| !allowed.contains(name)).map(|name| symbol(&name));
-        refused.extend(found.filter(fits).map(|symbol| {
-            let why = jit::refused_symbol(symbol.symbol);
-            Refused {
-                symbol,
-                group: why.map(|why| why.group),
-                reason: why.map(|why| why.reason),
-                instead: why.and_then(|why| why.instead),
-            }
-        }));
+        let others = all.filter(|name| !allowed.contains(name)).map(|name| symbol(&name));
+        let others: Vec<Symbol> = others.collect();
+        refused.extend(others.iter().filter(|symbol| symbol.fits(wanted)).map(Refused::new));
+        // What people know by a name of a header is often several functions of C: `std::mutex`.
+        if groups.is_empty() && refused.is_empty() {
+            let akin = others.iter().filter(|symbol| symbol.has_word(wanted));
+            refused.extend(akin.map(Refused::new).filter(|refused| refused.reason.is_some()));
+        }
     }
     let refused_more = refused.len().saturating_sub(REFUSED_MAX);
     refused.truncate(REFUSED_MAX);
     Listed { groups, refused, refused_more }
+}
+
+impl Refused {
+    fn new(symbol: &Symbol) -> Self {
+        let why = jit::refused_symbol(symbol.symbol);
+        Self {
+            symbol: symbol.clone(),
+            group: why.map(|why| why.group),
+            reason: why.map(|why| why.reason),
+            instead: why.and_then(|why| why.instead),
+        }
+    }
 }
 
 impl Symbol {
@@ -129,6 +139,13 @@ impl Symbol {
             || named(&self.name)
             || head.split(' ').any(named)
             || wanted.strip_prefix("std::") == Some(self.symbol)
+    }
+
+    /// Whether this is a function of C, and one of the words of its name the last part of `wanted`.
+    fn has_word(&self, wanted: &str) -> bool {
+        let wanted = wanted.trim_end_matches("()");
+        let wanted = wanted.rsplit_once("::").map_or(wanted, |(_, last)| last);
+        !self.symbol.starts_with("_Z") && self.symbol.split('_').any(|word| word == wanted)
     }
 }
 
