@@ -63,12 +63,12 @@ pub fn script_bindings() -> Vec<(&'static str, u64)> {
         ("__cxa_atexit", ffi::kiln_cxa_atexit as *const () as u64),
         ("atexit", ffi::kiln_atexit as *const () as u64),
         ("__cxa_thread_atexit", ffi::kiln_cxa_thread_atexit as *const () as u64),
-        ("malloc", functions::malloc as *const () as u64),
-        ("calloc", functions::calloc as *const () as u64),
-        ("realloc", functions::realloc as *const () as u64),
-        ("free", functions::free as *const () as u64),
-        ("aligned_alloc", functions::aligned_alloc as *const () as u64),
-        ("posix_memalign", functions::posix_memalign as *const () as u64),
+        ("malloc", functions::script_malloc as *const () as u64),
+        ("calloc", functions::script_calloc as *const () as u64),
+        ("realloc", functions::script_realloc as *const () as u64),
+        ("free", functions::script_free as *const () as u64),
+        ("aligned_alloc", functions::script_aligned_alloc as *const () as u64),
+        ("posix_memalign", functions::script_posix_memalign as *const () as u64),
         ("sscanf", ffi::kiln_sscanf as *const () as u64),
         ("vsscanf", ffi::kiln_vsscanf as *const () as u64),
         ("__isoc99_sscanf", ffi::kiln_sscanf as *const () as u64),
@@ -88,7 +88,7 @@ pub fn script_bindings() -> Vec<(&'static str, u64)> {
         _ZnwmSt11align_val_tRKSt9nothrow_t _ZnamSt11align_val_tRKSt9nothrow_t
     });
     // Scripts have nothing to delete but what is of their own heap.
-    bindings.extend(DELETES.map(|name| (name, functions::free as *const () as u64)));
+    bindings.extend(DELETES.map(|name| (name, functions::script_free as *const () as u64)));
     bindings
 }
 

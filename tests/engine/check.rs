@@ -650,7 +650,6 @@ fn nothing_that_reaches_beyond_a_hook_is_on_the_list() {
         "set_terminate",
         "set_new_handler",
         "set_unexpected",
-        "set_default_resource",
         "locale::global",
         "locale::locale(char const*)",
         "_S_create_c_locale",

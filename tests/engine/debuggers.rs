@@ -85,7 +85,7 @@ fn a_breakpoint_in_a_worker_shows_lines_values_and_every_frame_to_main() {
             "Breakpoint 2, total (order=...)",
             "#0  total (order=...) at ",
             "Value returned is $3 = 14",
-            "site.cc:17",
+            "17\t    return kiln::reply(",
         ],
     );
     client.response().expect(200, "/shop 14");

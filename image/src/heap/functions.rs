@@ -48,14 +48,16 @@ fn or_no_memory(place: *mut u8) -> *mut u8 {
     place
 }
 
-pub(crate) extern "C" fn malloc(size: usize) -> *mut u8 {
+// Of names of their own: GDB calls `malloc` in a process that it debugs, and must find the host's.
+
+pub(crate) extern "C" fn script_malloc(size: usize) -> *mut u8 {
     // SAFETY: a script calls, and waits for the answer.
     or_no_memory(unsafe { current() }.allocate(size, ALIGN))
 }
 
-pub(crate) extern "C" fn calloc(count: usize, size: usize) -> *mut u8 {
+pub(crate) extern "C" fn script_calloc(count: usize, size: usize) -> *mut u8 {
     let Some(bytes) = count.checked_mul(size) else { return or_no_memory(std::ptr::null_mut()) };
-    let place = malloc(bytes);
+    let place = script_malloc(bytes);
     if !place.is_null() {
         // SAFETY: the block has that many bytes.
         unsafe { place.write_bytes(0, bytes) };
@@ -63,40 +65,44 @@ pub(crate) extern "C" fn calloc(count: usize, size: usize) -> *mut u8 {
     place
 }
 
-pub(crate) extern "C" fn realloc(place: *mut u8, size: usize) -> *mut u8 {
+pub(crate) extern "C" fn script_realloc(place: *mut u8, size: usize) -> *mut u8 {
     match (place.is_null(), size) {
-        (true, _) => malloc(size),
+        (true, _) => script_malloc(size),
         // As the C library of Linux has it.
         (false, 0) => {
-            free(place);
+            script_free(place);
             std::ptr::null_mut()
         }
-        // SAFETY: as in `malloc`.
+        // SAFETY: as in `script_malloc`.
         (false, _) => or_no_memory(unsafe { current() }.resize(place, size)),
     }
 }
 
-pub(crate) extern "C" fn free(place: *mut u8) {
+pub(crate) extern "C" fn script_free(place: *mut u8) {
     if !place.is_null() {
-        // SAFETY: as in `malloc`.
+        // SAFETY: as in `script_malloc`.
         unsafe { current() }.release(place);
     }
 }
 
-pub(crate) extern "C" fn aligned_alloc(align: usize, size: usize) -> *mut u8 {
+pub(crate) extern "C" fn script_aligned_alloc(align: usize, size: usize) -> *mut u8 {
     if !align.is_power_of_two() {
         nix::errno::Errno::EINVAL.set();
         return std::ptr::null_mut();
     }
-    // SAFETY: as in `malloc`.
+    // SAFETY: as in `script_malloc`.
     or_no_memory(unsafe { current() }.allocate(size, align))
 }
 
-pub(crate) extern "C" fn posix_memalign(place: *mut *mut u8, align: usize, size: usize) -> i32 {
+pub(crate) extern "C" fn script_posix_memalign(
+    place: *mut *mut u8,
+    align: usize,
+    size: usize,
+) -> i32 {
     if !align.is_power_of_two() || !align.is_multiple_of(size_of::<usize>()) {
         return libc::EINVAL;
     }
-    // SAFETY: as in `malloc`.
+    // SAFETY: as in `script_malloc`.
     let block = unsafe { current() }.allocate(size, align);
     if block.is_null() {
         return libc::ENOMEM;
