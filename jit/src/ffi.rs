@@ -355,7 +355,9 @@ extern "C" fn report(context: *mut c_void, record: *const DiagnosticRecord) {
         1 => Severity::Warning,
         _ => Severity::Error,
     };
-    said.is_full = said.diagnostics.len() >= FOUND_MAX;
+    // Errors have room of their own: warnings must not hide why a script is refused.
+    let most = if severity == Severity::Error { 2 * FOUND_MAX } else { FOUND_MAX };
+    said.is_full = said.diagnostics.len() >= most;
     if said.is_full {
         return said.unseen.add(severity);
     }

@@ -47,11 +47,14 @@ kiln::Action on_request(kiln::Request& request) {{
     case(script, refused)
 }
 
-/// A script with this before a hook that looks at the array `huge`, so that it is needed.
+/// A script with this before a hook that looks at the array `huge`, and lets others know where it is,
+/// so that it is needed.
 fn with_huge<'a>(code: &str, refused: &'a [&'a str]) -> Case<'a> {
     let hook = "#include <kiln.h>
 kiln::Action on_request(kiln::Request& request) {
     auto* bytes = reinterpret_cast<const char*>(huge);
+    static const char* volatile known;
+    known = bytes;
     return kiln::reply(bytes[request.header_count()]);
 }
 ";
