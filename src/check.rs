@@ -80,7 +80,7 @@ fn compile(arguments: &cli::Check) -> anyhow::Result<CompileOutcome> {
         Err(diagnostics) => return Ok(refused(diagnostics)),
     };
     let outcome = serve::compile(config)?;
-    Ok(outcome.unwrap_or_else(|failed| refused(vec![failed])))
+    Ok(outcome.unwrap_or_else(|failed| refused(vec![*failed])))
 }
 
 fn config_path(arguments: &cli::Check) -> anyhow::Result<Option<PathBuf>> {

@@ -57,7 +57,7 @@ pub(crate) fn serve(arguments: &cli::Serve) -> anyhow::Result<ExitCode> {
 
 /// Compiles the scripts of a configuration as a reload does, and serves nothing. An error is about a
 /// compile that came to no end of its own.
-pub(crate) fn compile(config: Config) -> anyhow::Result<Result<CompileOutcome, Diagnostic>> {
+pub(crate) fn compile(config: Config) -> anyhow::Result<Result<CompileOutcome, Box<Diagnostic>>> {
     let arena = Arena::reserve()?;
     let settings = config.master.clone();
     let mut children = Children::new(cli::Serve::default(), config, arena);

@@ -174,7 +174,7 @@ impl CompileReport {
         ended: WaitStatus,
         killed: Option<&str>,
         limits: &CompileLimits,
-    ) -> Result<CompileOutcome, Diagnostic> {
+    ) -> Result<CompileOutcome, Box<Diagnostic>> {
         let begun = std::mem::take(&mut self.begun);
         self.take_line(begun.trim_ascii());
         if killed.is_none()
@@ -194,7 +194,7 @@ impl CompileReport {
         let file = self.script().unwrap_or_default();
         let mut failed = Diagnostic::about(Severity::Error, &file, message);
         self.words.lines().for_each(|line| failed.remark(line));
-        Err(failed)
+        Err(Box::new(failed))
     }
 
     /// Why there is no outcome, in a sentence.

@@ -21,8 +21,9 @@ pub fn check(
     arena: Arena,
     settings: &Settings,
     roles: &mut dyn Roles,
-) -> Result<CompileOutcome, Diagnostic> {
-    let no_image = |error| diagnostic(&format!("cannot make a memfd: {error}"));
+) -> Result<CompileOutcome, Box<Diagnostic>> {
+    let refused = |reason: String| Box::new(diagnostic(&reason));
+    let no_image = |error| refused(format!("cannot make a memfd: {error}"));
     let ours = image::create().map_err(|error| no_image(error.to_string()))?;
     let image = ours.try_clone().map_err(|error| no_image(error.to_string()))?;
     let slot = arena.slot(0);
@@ -30,8 +31,8 @@ pub fn check(
     let leavings = leavings().map_err(|error| no_image(error.to_string()))?;
     let files = CompileFiles { image, leavings };
     let mut child = CompileChild::start(1, slot, files, roles, settings, Instant::now())
-        .map_err(|error| diagnostic(&format!("cannot fork a compile child: {error}")))?;
-    let cannot_wait = |error| diagnostic(&format!("cannot wait for the compile child: {error}"));
+        .map_err(|error| refused(format!("cannot fork a compile child: {error}")))?;
+    let cannot_wait = |error| refused(format!("cannot wait for the compile child: {error}"));
     while let Some(pipe) = child.pipe() {
         let left = child.deadline.saturating_duration_since(Instant::now());
         if left.is_zero() {
@@ -57,7 +58,7 @@ pub fn check(
     };
     let (outcome, _) = child.conclude(ended)?;
     if outcome.compiled {
-        image::seal(&ours, slot).map_err(|error| diagnostic(&error.to_string()))?;
+        image::seal(&ours, slot).map_err(|error| refused(error.to_string()))?;
     }
     Ok(outcome)
 }

@@ -140,7 +140,7 @@ impl CompileChild {
     pub(crate) fn conclude(
         mut self,
         ended: WaitStatus,
-    ) -> Result<(CompileOutcome, File), Diagnostic> {
+    ) -> Result<(CompileOutcome, File), Box<Diagnostic>> {
         self.read();
         let outcome = self.report.conclude(ended, self.killed.as_deref(), &self.limits)?;
         Ok((outcome, self.leavings))

@@ -49,7 +49,7 @@ pub(crate) enum Reload {
         /// The generation it makes.
         generation: u64,
         /// The child.
-        child: CompileChild,
+        child: Box<CompileChild>,
     },
     /// The workers are being told to load the image.
     Loading(Loading),
@@ -200,7 +200,7 @@ impl Supervisor<'_> {
         match started {
             Ok(child) => {
                 tracing::info!(generation, pid = child.pid().as_raw(), "compiling");
-                self.reload = Reload::Compiling { generation, child };
+                self.reload = Reload::Compiling { generation, child: Box::new(child) };
             }
             Err(error) => {
                 self.generations.refuse(generation);
@@ -232,7 +232,7 @@ impl Supervisor<'_> {
             }
             Err(failed) => {
                 self.generations.refuse(generation);
-                self.finish_refused(failed.message.clone(), vec![failed]);
+                self.finish_refused(failed.message.clone(), vec![*failed]);
             }
         }
         true

@@ -108,7 +108,7 @@ fn compile(program: Program<'_>, arena: Arena) -> anyhow::Result<Option<Sealed>>
         memory_setting: None,
     };
     match conclude(compiler, File::from(pipe), &limits)? {
-        Err(failed) => print::to_stderr(&[failed]),
+        Err(failed) => print::to_stderr(&[*failed]),
         Ok(outcome) => {
             print::to_stderr(&outcome.diagnostics);
             if outcome.compiled {
@@ -125,7 +125,7 @@ fn conclude(
     compiler: Pid,
     mut pipe: File,
     limits: &CompileLimits,
-) -> anyhow::Result<Result<CompileOutcome, Diagnostic>> {
+) -> anyhow::Result<Result<CompileOutcome, Box<Diagnostic>>> {
     let deadline = Instant::now() + TIME_MAX;
     let mut report = CompileReport::default();
     let mut part = vec![0; 64 << 10];
