@@ -80,7 +80,7 @@ pub(crate) fn measure(bench: &Bench, stripped_bytes: u64) -> anyhow::Result<Vec<
     Ok(vec![
         Cost::new("binary, stripped", [stripped_bytes as f64 / 1e6], 110.0, "MB").beside(100.0),
         Cost::new("start to the first answer, empty cache", cold_starts, 300.0, "ms"),
-        Cost::new("start to the first answer, from the cache", warm_starts, 100.0, "ms"),
+        Cost::new("start to the first answer, from the cache", warm_starts, 40.0, "ms"),
         Cost::new("reload, all debug information", cold_full.iter().map(total), 250.0, "ms")
             .beside(2000.0),
         Cost::new("reload, line tables", cold_lines.iter().map(total), 150.0, "ms").beside(2000.0),
