@@ -8,6 +8,7 @@ use anstream::{print, println};
 use anstyle::{AnsiColor, Style};
 use anyhow::{Context, bail};
 use heritage::CompileSteps;
+use heritage::diagnostic::counted;
 use master::control::{
     ControlReply, ControlRequest, GenerationState, HeldStatus, NameStatus, OutStatus,
     RefusalStatus, Status, UpstreamsStatus, WorkerActivity, WorkerStatus, call,
@@ -41,8 +42,8 @@ pub(crate) fn reload(arguments: &cli::Ask) -> anyhow::Result<ExitCode> {
             if !quiet {
                 print!("{}", painted(&diagnostics));
                 println!(
-                    "{GOOD}generation {generation}{GOOD:#} serves in {workers} worker{}",
-                    if workers == 1 { "" } else { "s" }
+                    "{GOOD}generation {generation}{GOOD:#} serves in {}",
+                    counted(workers, "worker")
                 );
                 print_steps(&steps, map_ms, total_ms);
             }
@@ -180,10 +181,7 @@ fn print_status(status: &Status) {
 /// What keeps a generation that drains.
 fn print_held(held: &HeldStatus) {
     let HeldStatus { worker, requests, oldest_ms, oldest_target, .. } = held;
-    let requests = match requests {
-        1 => "1 request".to_owned(),
-        many => format!("{many} requests"),
-    };
+    let requests = counted(*requests as usize, "request");
     let age = oldest_ms.map(|age_ms| format!(", for {} now", duration(age_ms / 1000)));
     let target = oldest_target.as_ref().map(|target| format!(": {target}"));
     println!(
