@@ -3,8 +3,6 @@
 //! The names come from the lists in `pch/`; the addresses were filled in by the linker that made
 //! this binary. There is no process-wide look-up: a name that is not in the table does not exist.
 
-use std::collections::HashMap;
-
 macro_rules! table {
     ($symbol:ident, $names:literal, $own:literal) => {{
         #[allow(unsafe_code)]
@@ -75,28 +73,33 @@ fn groups(groups: &'static str, names: &'static str) -> Vec<SymbolGroup> {
 
 /// Whether a library that programs may use has this symbol.
 pub(crate) fn is_library(symbol: &str) -> bool {
-    // The build sorted them, a line each.
-    let names = include_str!(concat!(env!("OUT_DIR"), "/programs.names"));
-    let names: Vec<&str> = names.lines().map(unmarked).collect();
-    names.binary_search(&symbol).is_ok()
+    let names: Vec<&str> =
+        include_str!(concat!(env!("OUT_DIR"), "/programs.names")).lines().collect();
+    position(&names, symbol).is_some()
 }
 
 /// Names and addresses that one kind of image may use.
 #[derive(Debug)]
-pub struct SymbolTable(HashMap<&'static str, Entry>);
-
-#[derive(Clone, Copy, Debug)]
-struct Entry {
-    address: u64,
-    /// Whether it is a function of the C++ library that is called and not compiled again.
-    is_called: bool,
+pub struct SymbolTable {
+    /// Lines of the build's list, sorted by name.
+    names: Vec<&'static str>,
+    /// As many, in the same order.
+    addresses: &'static [u64],
+    /// Kiln's own versions.
+    own: Vec<(&'static str, u64)>,
 }
 
-/// Marks such a function in the names that the build wrote.
+/// Marks a function of the C++ library that is called and not compiled again, in the names that the
+/// build wrote.
 const CALLED_MARK: char = '*';
 
 fn unmarked(line: &str) -> &str {
     line.strip_prefix(CALLED_MARK).unwrap_or(line)
+}
+
+/// Where a name is among lines that the build has sorted.
+fn position(lines: &[&str], name: &str) -> Option<usize> {
+    lines.binary_search_by(|line| unmarked(line).cmp(name)).ok()
 }
 
 impl SymbolTable {
@@ -111,27 +114,24 @@ impl SymbolTable {
     }
 
     fn new(table: Table, bindings: &[(&'static str, u64)]) -> Self {
-        let mut symbols = HashMap::new();
-        for (line, address) in table.names.lines().zip(table.addresses.iter().copied()) {
-            let entry = Entry { address, is_called: line.starts_with(CALLED_MARK) };
-            symbols.insert(unmarked(line), entry);
-        }
-        for name in table.own.lines() {
+        let bind = |name: &'static str| {
             let binding = bindings.iter().find(|(bound, _)| *bound == name);
-            let (_, address) = binding.unwrap_or_else(|| panic!("Kiln has no {name} of its own"));
-            symbols.insert(name, Entry { address: *address, is_called: false });
-        }
-        Self(symbols)
+            *binding.unwrap_or_else(|| panic!("Kiln has no {name} of its own"))
+        };
+        let (names, own) = (table.names.lines().collect(), table.own.lines().map(bind).collect());
+        Self { names, addresses: table.addresses, own }
     }
 
     /// Address of a symbol, if it may be used.
     pub fn address(&self, name: &str) -> Option<u64> {
-        self.0.get(name).map(|entry| entry.address)
+        // The build leaves out of the list what Kiln has itself.
+        let own = self.own.iter().find(|(own, _)| *own == name).map(|(_, address)| *address);
+        own.or_else(|| Some(self.addresses[position(&self.names, name)?]))
     }
 
     /// Whether it is a function of the C++ library, larger than is worth inlining: what a script's
     /// headers say of it need not be compiled.
     pub(crate) fn is_called(&self, name: &str) -> bool {
-        self.0.get(name).is_some_and(|entry| entry.is_called)
+        position(&self.names, name).is_some_and(|at| self.names[at].starts_with(CALLED_MARK))
     }
 }
