@@ -3,7 +3,6 @@
 use std::fs::File;
 use std::path::PathBuf;
 use std::process::ExitCode;
-use std::thread::available_parallelism;
 
 use cache::Folder;
 use heritage::{Channel, CompileOutcome, Diagnostic, Inheritance, Severity};
@@ -115,8 +114,6 @@ struct Children {
     compile: settings::Compile,
     arena: Arena,
     descriptors_max: u64,
-    /// CPUs of this control group.
-    threads: usize,
     /// What the master runs with.
     started_with: Config,
     /// Whether the first generation was begun: it is that of the configuration above.
@@ -133,7 +130,6 @@ impl Children {
             compile: config.compile.clone(),
             arena,
             descriptors_max: raise_descriptors(),
-            threads: available_parallelism().map_or(1, usize::from),
             started_with: config,
             has_started: false,
             connections: 0,
@@ -196,7 +192,7 @@ impl Roles for Children {
             },
             cpu: &self.compile.cpu,
             cache,
-            threads: self.threads,
+            threads: job.threads,
             report: &job.report,
         });
         if let Some(error) = unusable {

@@ -28,6 +28,8 @@ pub(crate) struct ScriptFiles {
     /// Canonical folders below which a script's own files are.
     roots: Vec<PathBuf>,
     working_folder: String,
+    /// Threads that unpack the precompiled header.
+    threads: usize,
     /// Read once, so that a file that changes under the compiler is one file all the same.
     contents: Mutex<HashMap<String, Found>>,
 }
@@ -42,14 +44,15 @@ enum Found {
 }
 
 impl ScriptFiles {
-    /// Files below these folders, and the embedded ones.
-    pub(crate) fn new(roots: &[PathBuf]) -> Self {
+    /// Files below these folders, and the embedded ones, which `threads` unpack.
+    pub(crate) fn new(roots: &[PathBuf], threads: usize) -> Self {
         let canonical = |root: &PathBuf| fs::canonicalize(root).unwrap_or_else(|_| root.clone());
         let folder = std::env::current_dir().unwrap_or_else(|_| PathBuf::from("/"));
         Self {
             headers: LazyLock::new(Headers::open),
             roots: roots.iter().map(canonical).collect(),
             working_folder: folder.to_string_lossy().into_owned(),
+            threads,
             contents: Mutex::default(),
         }
     }
@@ -175,7 +178,7 @@ impl Files for ScriptFiles {
 
     fn read(&self, path: &str) -> Option<&'static [u8]> {
         if path == PCH_PATH {
-            return Some(pch::read());
+            return Some(pch::read(self.threads));
         }
         if self.is_embedded(path) {
             return self.headers.read(path);

@@ -67,6 +67,7 @@ pub use pattern::matches;
 use place::Place;
 use refusal::Known;
 pub use refused::{Refused as RefusedSymbol, refused as refused_symbol};
+use size::Part;
 pub use symbols::{SymbolGroup, SymbolTable, program_groups, worker_groups};
 
 /// Most scripts of one generation.
@@ -92,7 +93,7 @@ pub struct Job<'a> {
     pub cpu: &'a str,
     /// What earlier compiles left.
     pub cache: Option<Cache<'a>>,
-    /// Threads of the front end at most. Asked for by whoever is not fenced yet: a fence hides how
+    /// Threads at most. Counted by whoever is not fenced yet: a fence hides how
     /// many CPUs this control group has.
     pub threads: usize,
     /// Where to say what is being done, and how it crashes if it does.
@@ -191,7 +192,7 @@ fn run(job: &Job<'_>, outcome: &mut CompileOutcome) -> Result<(), Refused> {
     check_sizes(&paths, outcome)?;
     let cpu = Cpu::named(job.cpu).map_err(|error| outcome.refuse(named, error))?;
     let mut steps = Steps::start(job.report);
-    let files = ScriptFiles::new(&job.what.roots());
+    let files = ScriptFiles::new(&job.what.roots(), job.threads);
     let memory = Memory::new(job.cache.as_ref());
     let generation = Generation { job, unit, named, paths: &paths, options, cpu, files, memory };
     let made = generation.make(&mut steps, outcome);
@@ -258,12 +259,12 @@ impl Generation<'_> {
             ir::call_the_library(&module, job.symbols);
         }
         outcome.steps.front_end_ms = steps.next(CompileStep::Optimise);
-        let (code, places) = self.generate(&context, &module, &names, steps, outcome)?;
+        let assembly = system_calls::assembly_outside(&module);
+        let (code, places) = self.generate(&context, &module, &names, &assembly, steps, outcome)?;
         let units: Option<Vec<Name>> = compiled.iter().map(|script| script.name).collect();
         let name = units.map(|units| memory.object(&units, cpu));
         let (diagnostics, unseen) = (outcome.diagnostics.clone(), outcome.counts);
         let said = Said { diagnostics, unseen, ..Said::default() };
-        let assembly = system_calls::assembly_outside(&module);
         Ok(Object { made: Made { said, code }, places, names, assembly, name })
     }
 
@@ -273,16 +274,18 @@ impl Generation<'_> {
         context: &'ctx Context,
         module: &Module<'ctx>,
         names: &Names,
+        assembly: &str,
         steps: &mut Steps<'_>,
         outcome: &mut CompileOutcome,
     ) -> Result<(Vec<u8>, HashMap<String, Place>), Refused> {
         let Self { job, named, cpu, files, .. } = self;
         let mut listener = Listener::new(module);
-        let outside = system_calls::place_in(&system_calls::assembly_outside(module), None);
+        let outside = system_calls::place_in(assembly, None);
         let machine = ir::target_machine(cpu);
         ir::keep_only(module, &machine, self.entry())
             .map_err(|error| outcome.refuse(named, ir::in_their_words(&error)))?;
-        outcome.refuse_with(size::check_near(module, &machine, job.slot, named, files))?;
+        let check = |part| size::check(part, module, &machine, job.slot, named, files);
+        outcome.refuse_with(check(Part::Near))?;
         let find = |symbol| place::first_use(symbol, |file| files.is_own(file), names);
         let places = forbidden_uses(module, job.symbols, find);
         contraction::separate(context, module);
@@ -291,8 +294,8 @@ impl Generation<'_> {
             .map_err(|error| outcome.refuse(named, ir::in_their_words(&error)))?;
         complaints::tell(listener.said(), outside.as_ref(), named, files, outcome)?;
         // Once more: the optimiser runs initialisers, and what began as zeroes may be no more.
-        outcome.refuse_with(size::check_near(module, &machine, job.slot, named, files))?;
-        outcome.refuse_with(size::check_far(module, &machine, job.slot, named, files))?;
+        outcome.refuse_with(check(Part::Near))?;
+        outcome.refuse_with(check(Part::Far))?;
         far::move_out(module, &machine);
         outcome.steps.optimise_ms = steps.next(CompileStep::Code);
 

@@ -2,7 +2,6 @@
 //!
 //! It is needed only where the front end runs, and at once then. `build/pch.rs` packs it and says how.
 
-use std::num::NonZeroUsize;
 use std::sync::OnceLock;
 use std::thread;
 
@@ -21,11 +20,11 @@ pub(crate) fn size() -> u64 {
     head().0.bytes as u64
 }
 
-/// Content of the precompiled header, with a NUL byte behind it. It lives as long as the process, since
-/// Clang borrows from it.
-pub(crate) fn read() -> &'static [u8] {
+/// Content of the precompiled header, with a NUL byte behind it, unpacked by so many threads. It lives
+/// as long as the process, since Clang borrows from it.
+pub(crate) fn read(threads: usize) -> &'static [u8] {
     static UNPACKED: OnceLock<&'static [u8]> = OnceLock::new();
-    UNPACKED.get_or_init(unpack)
+    UNPACKED.get_or_init(|| unpack(threads))
 }
 
 fn head() -> (Head, &'static [u8]) {
@@ -36,7 +35,7 @@ fn head() -> (Head, &'static [u8]) {
     (Head { bytes: number(bytes), frame_bytes: number(frame_bytes) }, rest)
 }
 
-fn unpack() -> &'static [u8] {
+fn unpack(threads: usize) -> &'static [u8] {
     let (head, mut rest) = head();
     let unpacked = vec![0; head.bytes + 1].leak();
     let (content, _nul) = unpacked.split_at_mut(head.bytes);
@@ -48,14 +47,14 @@ fn unpack() -> &'static [u8] {
         rest = after;
     }
     drop(jobs);
+    let frames = queue.len();
     let work = move || {
         for (packed, frame) in queue {
             zstd::bulk::decompress_to_buffer(packed, frame).expect("the build packed it");
         }
     };
     thread::scope(|scope| {
-        let cpus = thread::available_parallelism().map_or(1, NonZeroUsize::get);
-        for _ in 1..cpus {
+        for _ in 1..threads.min(frames) {
             scope.spawn(work.clone());
         }
         work();

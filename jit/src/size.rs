@@ -14,29 +14,19 @@ use inkwell::values::{AsValueRef, GlobalValue};
 use crate::files::ScriptFiles;
 use crate::{demangled, far, place, told};
 
-/// A refusal that names the largest variable near the code, if all of them together take more than
-/// the slot has there.
-pub(crate) fn check_near(
-    module: &Module<'_>,
-    machine: &TargetMachine,
-    slot: Slot,
-    named: &Path,
-    files: &ScriptFiles,
-) -> Option<Diagnostic> {
-    let far = far::movable(module, machine);
-    let is_near = |global: &GlobalValue<'_>| !far.contains_key(&global.as_value_ref());
-    let (bytes, global) = largest(module, machine, slot.size, is_near)?;
-    let message = format!(
-        "`{}` takes {} MiB, and all code and data together may have {} MiB",
-        demangled(&global.get_name().to_string_lossy()),
-        bytes >> 20,
-        slot.size >> 20
-    );
-    Some(refusal(global, message, named, files))
+/// A part of a slot.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Part {
+    /// Code, and what it reaches.
+    Near,
+    /// Large variables that start as zeroes.
+    Far,
 }
 
-/// The same of variables that go to the far part.
-pub(crate) fn check_far(
+/// A refusal that names the largest variable of a part, if all of them together take more than the
+/// slot has there.
+pub(crate) fn check(
+    part: Part,
     module: &Module<'_>,
     machine: &TargetMachine,
     slot: Slot,
@@ -44,10 +34,25 @@ pub(crate) fn check_far(
     files: &ScriptFiles,
 ) -> Option<Diagnostic> {
     let far = far::movable(module, machine);
-    let is_far = |global: &GlobalValue<'_>| far.contains_key(&global.as_value_ref());
-    let (bytes, global) = largest(module, machine, slot.far_size, is_far)?;
-    let message = far::too_large(&global.get_name().to_string_lossy(), bytes, slot);
-    Some(refusal(global, message, named, files))
+    let is_meant =
+        |it: &GlobalValue<'_>| far.contains_key(&it.as_value_ref()) == (part == Part::Far);
+    let bytes_max = match part {
+        Part::Near => slot.size,
+        Part::Far => slot.far_size,
+    };
+    let (bytes, global) = largest(module, machine, bytes_max, is_meant)?;
+    let name = global.get_name().to_string_lossy();
+    let message = match part {
+        Part::Near => format!(
+            "`{}` takes {} MiB, and all code and data together may have {} MiB",
+            demangled(&name),
+            bytes >> 20,
+            bytes_max >> 20
+        ),
+        Part::Far => far::too_large(&name, bytes, slot),
+    };
+    let place = place::of_variable(global.as_value_ref());
+    Some(told::found(files, place.as_ref(), named, Severity::Error, message))
 }
 
 /// The largest of these variables with its size, if all of them together take more than `bytes_max`.
@@ -68,14 +73,4 @@ fn largest<'ctx>(
         }
     }
     largest.filter(|_| total > bytes_max)
-}
-
-fn refusal(
-    global: GlobalValue<'_>,
-    message: String,
-    named: &Path,
-    files: &ScriptFiles,
-) -> Diagnostic {
-    let place = place::of_variable(global.as_value_ref());
-    told::found(files, place.as_ref(), named, Severity::Error, message)
 }

@@ -7,7 +7,6 @@
 use std::fs::File;
 use std::io::{self, ErrorKind, Read};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
-use std::thread::available_parallelism;
 use std::time::Instant;
 
 use heritage::{
@@ -74,7 +73,8 @@ impl CompileChild {
             reads: roles.compile_reads(),
         };
         let report = CompileReporter::new(theirs);
-        let job = CompileJob { generation, slot, image, leavings, report };
+        let threads = settings.compile_threads;
+        let job = CompileJob { generation, slot, image, leavings, threads, report };
         let pid = fork(Child::Compiler(&fences), &keep, move || {
             // LLVM's last words, and Rust's.
             let redirected = dup2_stderr(job.report.pipe());
@@ -149,11 +149,11 @@ impl CompileChild {
 
 /// What a compile may use.
 fn limits(settings: &Settings, slot: image::Slot) -> CompileLimits {
-    let threads = available_parallelism().map_or(1, usize::from);
+    let threads = u32::try_from(settings.compile_threads).unwrap_or(u32::MAX);
     CompileLimits {
         // What the deadline leaves to all threads together. The deadline comes first, as long as the
         // master is there to keep it.
-        cpu_time_max: settings.compile_timeout * u32::try_from(threads).unwrap_or(u32::MAX),
+        cpu_time_max: settings.compile_timeout * threads,
         memory_max: settings.compile_memory_max,
         file_bytes_max: image::file_bytes_max(slot),
         time_setting: Some(TIME_SETTING),

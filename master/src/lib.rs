@@ -108,6 +108,8 @@ pub struct CompileJob {
     pub image: OwnedFd,
     /// Empty memfd that takes what later compiles can use.
     pub leavings: File,
+    /// Threads that it may use.
+    pub threads: usize,
     /// Where to say what it is doing.
     pub report: CompileReporter,
 }

@@ -31,6 +31,9 @@ pub struct Settings {
     /// Bytes of memory that the compile child may allocate. Default 4 GiB: Clang needs some 300 MB
     /// for a usual script, and a template gone wild must not take the machine's memory.
     pub compile_memory_max: u64,
+    /// Threads of a compile. Default 1; one for each CPU of the control group is usual, which can be
+    /// counted only outside of the fence.
+    pub compile_threads: usize,
     /// Longest drain of a worker; what is unfinished then is cut off. Default 60 s.
     pub drain_timeout: Duration,
     /// A worker that died before this age is replaced with a delay. Default 1 s: enough to serve,
@@ -58,6 +61,7 @@ impl Default for Settings {
             control: None,
             compile_timeout: Duration::from_secs(60),
             compile_memory_max: 4 << 30,
+            compile_threads: 1,
             drain_timeout: Duration::from_secs(60),
             young_worker: Duration::from_secs(1),
             respawn_delay_min: Duration::from_millis(100),

@@ -188,6 +188,7 @@ fn master_settings(file: &File) -> master::Settings {
         compile_timeout: Duration::from_millis(file.timeouts.compile_ms),
         answer_timeout: Duration::from_millis(file.timeouts.worker_ms),
         compile_memory_max: file.compile.memory_bytes,
+        compile_threads: cpus,
         drain_timeout: Duration::from_millis(file.timeouts.drain_ms),
         ..master::Settings::default()
     }
