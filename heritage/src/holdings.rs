@@ -21,6 +21,10 @@ pub struct Holding<T = String> {
     pub generation: u64,
     /// Requests that it decided and that are not over.
     pub requests: u64,
+    /// Requests that it decided since this worker has it, those that it failed at included.
+    pub decided: u64,
+    /// Requests that it failed at.
+    pub faults: u64,
     /// Bytes that its scripts have allocated and not given back.
     pub memory_bytes: u64,
     /// The oldest of its requests, where they are what it waits for.
@@ -45,6 +49,8 @@ struct Cell {
     /// 0 where there is none.
     generation: AtomicU64,
     requests: AtomicU64,
+    decided: AtomicU64,
+    faults: AtomicU64,
     memory_bytes: AtomicU64,
     /// 0 where none is told.
     since_ms: AtomicU64,
@@ -60,6 +66,8 @@ impl Holdings {
             used += 1;
             cell.generation.store(held.generation, Relaxed);
             cell.requests.store(held.requests, Relaxed);
+            cell.decided.store(held.decided, Relaxed);
+            cell.faults.store(held.faults, Relaxed);
             cell.memory_bytes.store(held.memory_bytes, Relaxed);
             let Oldest { since_ms, target } = held.oldest.unwrap_or_default();
             cell.since_ms.store(since_ms, Relaxed);
@@ -85,6 +93,8 @@ impl Cell {
         Holding {
             generation: self.generation.load(Relaxed),
             requests: self.requests.load(Relaxed),
+            decided: self.decided.load(Relaxed),
+            faults: self.faults.load(Relaxed),
             memory_bytes: self.memory_bytes.load(Relaxed),
             oldest,
         }
@@ -105,6 +115,8 @@ mod tests {
         Holdings(std::array::from_fn(|_| Cell {
             generation: AtomicU64::new(0),
             requests: AtomicU64::new(0),
+            decided: AtomicU64::new(0),
+            faults: AtomicU64::new(0),
             memory_bytes: AtomicU64::new(0),
             since_ms: AtomicU64::new(0),
             target_bytes: AtomicU64::new(0),
@@ -114,7 +126,7 @@ mod tests {
 
     fn held(generation: u64, oldest: Option<(u64, &[u8])>) -> Holding<&[u8]> {
         let oldest = oldest.map(|(since_ms, target)| Oldest { since_ms, target });
-        Holding { generation, requests: 5, memory_bytes: 9, oldest }
+        Holding { generation, requests: 5, decided: 7, faults: 1, memory_bytes: 9, oldest }
     }
 
     #[test]
@@ -123,7 +135,8 @@ mod tests {
         holdings.publish([held(1, Some((7, b"/a"))), held(2, None)].into_iter());
         holdings.publish([held(2, Some((8, b"/b")))].into_iter());
         let oldest = Some(Oldest { since_ms: 8, target: "/b".to_owned() });
-        let expect = Holding { generation: 2, requests: 5, memory_bytes: 9, oldest };
+        let expect =
+            Holding { generation: 2, requests: 5, decided: 7, faults: 1, memory_bytes: 9, oldest };
         assert_eq!(holdings.read().collect::<Vec<_>>(), [expect]);
     }
 

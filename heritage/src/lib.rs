@@ -7,6 +7,7 @@
 mod channel;
 mod compile_report;
 pub mod diagnostic;
+mod fault;
 mod holdings;
 mod order;
 mod scoreboard;
@@ -20,11 +21,14 @@ pub use compile_report::{
     REPORT_BYTES_MAX,
 };
 pub use diagnostic::{Counts, Diagnostic, Edit, Note, Position, Severity};
+pub use fault::{
+    FAULT_FIELDS_MAX, FAULT_TEXT_BYTES_MAX, FRAMES_MAX, Fault, FaultKind, FaultRequest, Frame,
+};
 pub use holdings::{HOLDINGS_MAX, Holding, Holdings, Oldest, TARGET_BYTES_MAX};
 pub use order::{
     ADDRESSES_MAX, CompileOutcome, CompileSteps, ListenerId, NAMES_MAX, Order, Report, ServerNews,
 };
-pub use scoreboard::{OwnPage, Scoreboard, WorkerPage, WorkerState};
+pub use scoreboard::{AtWork, OwnPage, Scoreboard, WorkerPage, WorkerState};
 pub use settings_file::{SETTINGS_BYTES_MAX, read_settings, settings_file};
 
 /// Most workers that one master runs; the scoreboard has a page for each.
@@ -43,8 +47,9 @@ pub struct Inheritance {
     pub page: OwnPage,
     /// Listening sockets to accept from: non-blocking TCP sockets that listen already.
     pub listeners: Vec<(ListenerId, OwnedFd)>,
-    /// The generation to serve first.
-    pub image: InheritedImage,
+    /// The generation to serve first; none where there is none yet, and every request gets what the
+    /// failure policy says.
+    pub image: Option<InheritedImage>,
     /// Settings to serve it with: JSON, whose type master and heritage do not know.
     pub settings: Vec<u8>,
 }

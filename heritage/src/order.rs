@@ -9,6 +9,7 @@ use std::net::SocketAddr;
 use serde::{Deserialize, Serialize};
 
 use crate::diagnostic::{Counts, Diagnostic};
+use crate::fault::Fault;
 
 /// Names of servers that one configuration has, all upstreams together.
 ///
@@ -36,6 +37,15 @@ pub enum Order {
     /// second file (JSON, whose type master and heritage do not know), and send new requests there.
     /// Answered by [`Report::Loaded`] or [`Report::LoadFailed`].
     Load {
+        /// Number of the generation.
+        generation: u64,
+        /// Slot of the arena that it was linked for.
+        slot: u8,
+    },
+    /// Map the sealed image that travels with this order beside the active one, and keep it: it decides
+    /// where the active one fails, if the failure policy says so. Settings stay as they are. The one
+    /// that stood by before does not any more. Answered by nothing, or by [`Report::LoadFailed`].
+    StandBy {
         /// Number of the generation.
         generation: u64,
         /// Slot of the arena that it was linked for.
@@ -94,6 +104,12 @@ pub enum Report {
         /// Number of the generation.
         generation: u64,
     },
+    /// A script has failed.
+    Fault(Box<Fault>),
+    /// A script has failed in such a way that this worker is not to be trusted any more. It has let go
+    /// of its listening sockets, finishes what it has, and exits with 0; another should be forked in
+    /// its place. Said once.
+    Tainted,
     /// Something about an upstream's server that the other workers should know. A worker says
     /// [`ServerNews::Ejected`], the broker says the rest.
     News(ServerNews),

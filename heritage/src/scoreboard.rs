@@ -15,7 +15,7 @@ use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 use nix::sys::mman::{MapFlags, ProtFlags, mmap_anonymous, munmap};
 
 use crate::WORKERS_MAX;
-use crate::holdings::Holdings;
+use crate::holdings::{Holdings, TARGET_BYTES_MAX};
 
 /// What a worker is doing, as `kiln status` names it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -55,6 +55,49 @@ pub struct WorkerPage {
     pub turned_away: AtomicU64,
     /// What it holds of each generation.
     pub holdings: Holdings,
+    /// Which request a script decides on now: what to blame if the worker dies.
+    pub at_work: AtWork,
+}
+
+/// A hook call that runs. Written before and after each, so it is words and not bytes, and no more of
+/// them than the target has.
+#[repr(C)]
+pub struct AtWork {
+    /// Bytes of the target, and one more; 0 where no hook runs.
+    target_bytes: AtomicU64,
+    target: [AtomicU64; TARGET_BYTES_MAX / 8],
+}
+
+impl AtWork {
+    /// In the worker: a hook is about to be called for a request of this target.
+    pub fn begin(&self, target: &[u8]) {
+        let target = &target[..target.len().min(TARGET_BYTES_MAX)];
+        let (words, rest) = target.as_chunks::<8>();
+        for (place, word) in self.target.iter().zip(words) {
+            place.store(u64::from_ne_bytes(*word), Ordering::Relaxed);
+        }
+        if !rest.is_empty() {
+            let mut word = [0; 8];
+            word[..rest.len()].copy_from_slice(rest);
+            self.target[words.len()].store(u64::from_ne_bytes(word), Ordering::Relaxed);
+        }
+        self.target_bytes.store(target.len() as u64 + 1, Ordering::Relaxed);
+    }
+
+    /// In the worker: it has returned.
+    pub fn end(&self) {
+        self.target_bytes.store(0, Ordering::Relaxed);
+    }
+
+    /// In the master: the beginning of the target of the request at work, printable whatever stands
+    /// there; none where no hook runs.
+    pub fn target(&self) -> Option<String> {
+        let bytes = self.target_bytes.load(Ordering::Relaxed).checked_sub(1)?;
+        let words = self.target.iter().flat_map(|word| word.load(Ordering::Relaxed).to_ne_bytes());
+        let target = words.take(bytes.min(TARGET_BYTES_MAX as u64) as usize);
+        let printable = |byte: u8| if byte.is_ascii_graphic() { char::from(byte) } else { '?' };
+        Some(target.map(printable).collect())
+    }
 }
 
 const _: () = assert!(size_of::<WorkerPage>() == 4096, "a worker can be given just its own");
@@ -82,6 +125,7 @@ impl WorkerPage {
             counter.store(0, Ordering::Relaxed);
         }
         self.holdings.publish(std::iter::empty());
+        self.at_work.end();
     }
 }
 
@@ -232,6 +276,28 @@ mod tests {
             unsafe { page.write_volatile(1) }
         });
         assert!(matches!(ended, WaitStatus::Signaled(_, Signal::SIGSEGV, _)), "{ended:?}");
+    }
+
+    #[test]
+    fn the_master_reads_which_request_a_script_was_at() {
+        let scoreboard = Scoreboard::create().unwrap();
+        let at_work = &scoreboard.page(0).at_work;
+        let long = "/".repeat(3 * TARGET_BYTES_MAX);
+        assert_eq!(at_work.target(), None);
+        for (target, told) in [
+            ("", ""),
+            ("/seven!", "/seven!"),
+            ("/eight!!", "/eight!!"),
+            ("/\x1b[2J and more", "/?[2J?and?more"),
+            (&long, &long[..TARGET_BYTES_MAX]),
+        ] {
+            at_work.begin(target.as_bytes());
+            assert_eq!(at_work.target().as_deref(), Some(told));
+        }
+        at_work.end();
+        assert_eq!(at_work.target(), None);
+        at_work.target_bytes.store(u64::MAX, Ordering::Relaxed);
+        assert_eq!(at_work.target().map(|target| target.len()), Some(TARGET_BYTES_MAX));
     }
 
     #[test]

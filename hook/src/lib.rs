@@ -137,6 +137,8 @@ struct Generation {
     number: u64,
     on_request: Hook,
     users: u32,
+    decided: u64,
+    faults: u64,
     image: Mapped,
 }
 
@@ -147,6 +149,10 @@ pub struct Holding {
     pub generation: u64,
     /// Requests that it decided and that are not over.
     pub requests: u32,
+    /// Requests that it decided since it was mapped, those that it failed at included.
+    pub decided: u64,
+    /// Requests that it failed at.
+    pub faults: u64,
     /// Bytes that its scripts have allocated and not given back.
     pub memory_bytes: u64,
 }
@@ -158,6 +164,8 @@ pub struct Scripts {
     call: Box<Call>,
     /// Oldest first; the last one is active.
     generations: Vec<Generation>,
+    /// The one that decides where the active one fails.
+    standing_by: Option<u64>,
     retired: Vec<u64>,
     fields: Vec<abi::Field>,
     reply_fields: Vec<(&'static [u8], &'static [u8])>,
@@ -174,6 +182,7 @@ impl Scripts {
             stack: HookStack::new()?,
             call: Box::new(Call::new()),
             generations: Vec::new(),
+            standing_by: None,
             retired: Vec::new(),
             fields: Vec::new(),
             reply_fields: Vec::new(),
@@ -198,20 +207,50 @@ impl Scripts {
             self.retire_unused();
             return Ok(Loaded { map_us: started.elapsed().as_micros() as u64 });
         }
-        let image = Sealed::open(file, self.arena.slot(slot))?;
-        let image = Mapped::new(image, memory_bytes_max)?;
-        let on_request = image.hook(EntryPoint::OnRequest).ok_or(LoadError::NoHook)?;
-        let new = Generation { number: generation, on_request, users: 0, image };
+        let new = self.map(generation, slot, file, memory_bytes_max)?;
         self.generations.push(new);
         self.retire_unused();
         Ok(Loaded { map_us: started.elapsed().as_micros() as u64 })
     }
 
+    /// Maps a sealed image, runs its initialisers and keeps it beside the active one, in place of the
+    /// one that stood by before.
+    pub fn stand_by(
+        &mut self,
+        generation: u64,
+        slot: u8,
+        file: OwnedFd,
+        memory_bytes_max: u64,
+    ) -> Result<Loaded, LoadError> {
+        let started = Instant::now();
+        if !self.generations.iter().any(|found| found.number == generation) {
+            let new = self.map(generation, slot, file, memory_bytes_max)?;
+            self.generations.insert(self.generations.len().saturating_sub(1), new);
+        }
+        self.standing_by = Some(generation);
+        self.retire_unused();
+        Ok(Loaded { map_us: started.elapsed().as_micros() as u64 })
+    }
+
+    fn map(
+        &self,
+        number: u64,
+        slot: u8,
+        file: OwnedFd,
+        memory_bytes_max: u64,
+    ) -> Result<Generation, LoadError> {
+        let image = Sealed::open(file, self.arena.slot(slot))?;
+        let image = Mapped::new(image, memory_bytes_max)?;
+        let on_request = image.hook(EntryPoint::OnRequest).ok_or(LoadError::NoHook)?;
+        Ok(Generation { number, on_request, users: 0, decided: 0, faults: 0, image })
+    }
+
     /// Calls `on_request` of the active generation; what it decided is valid until the next call.
     /// The request holds that generation until it is released.
     pub fn on_request(&mut self, request: &RequestView<'_>) -> (Held, Decision<'_>) {
-        let active = self.generations.last_mut().expect("a worker serves once an image is loaded");
+        let Some(active) = self.generations.last_mut() else { return (Held(0), Decision::Failed) };
         active.users += 1;
+        active.decided += 1;
         let (generation, hook) = (active.number, active.on_request);
         let mut frame = Frame {
             hook,
@@ -259,7 +298,8 @@ impl Scripts {
 
     fn retire_unused(&mut self) {
         let active = self.generations.last().map(|active| active.number);
-        self.drop_generations(|found| found.users == 0 && Some(found.number) != active);
+        let kept = [active, self.standing_by];
+        self.drop_generations(|found| found.users == 0 && !kept.contains(&Some(found.number)));
     }
 
     fn drop_generations(&mut self, gone: impl Fn(&Generation) -> bool) {
@@ -279,6 +319,8 @@ impl Scripts {
         self.generations.iter().map(|found| Holding {
             generation: found.number,
             requests: found.users,
+            decided: found.decided,
+            faults: found.faults,
             memory_bytes: found.image.heap_bytes_in_use(),
         })
     }

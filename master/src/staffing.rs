@@ -135,6 +135,7 @@ impl Supervisor<'_> {
         let pid = fork(fences, &keep, move || match scoreboard.keep_only(index) {
             Ok(page) => {
                 let channel = theirs;
+                let image = Some(image);
                 roles.work(Inheritance { index, channel, page, listeners, image, settings })
             }
             Err(_) => EXIT_SCOREBOARD,

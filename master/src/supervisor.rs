@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use std::os::fd::OwnedFd;
 use std::time::{Duration, Instant};
 
-use heritage::{Order, Report, Scoreboard, ServerNews, WORKERS_MAX};
+use heritage::{Fault, Order, Report, Scoreboard, ServerNews, WORKERS_MAX};
 use image::{Arena, Invalid, Slot};
 use nix::sys::wait::WaitStatus;
 use nix::unistd::Pid;
@@ -318,6 +318,9 @@ impl<'a> Supervisor<'a> {
             }
             Report::Retired { generation } => self.generations.let_go(generation, pid),
             Report::Released { listener } => self.released(index, listener),
+            Report::Fault(fault) => log_fault(index, pid, &fault),
+            // Nobody is in its place before it is gone.
+            Report::Tainted => tracing::warn!(worker = index, "a worker drains after a fault"),
             Report::News(news @ ServerNews::Ejected { .. }) => self.learn(news, pid, now),
             Report::News(_) | Report::NamesResolved => {
                 self.kill_worker(pid, "it says what only the broker knows");
@@ -349,6 +352,21 @@ impl<'a> Supervisor<'a> {
             Phase::Running => unreachable!("a master that runs is not over"),
         }
     }
+}
+
+fn log_fault(worker: usize, pid: Pid, fault: &Fault) {
+    let place = fault.place();
+    tracing::error!(
+        worker,
+        pid = pid.as_raw(),
+        generation = fault.generation,
+        hook = fault.hook,
+        kind = fault.kind.name(),
+        file = place.and_then(|place| place.file.as_deref()),
+        line = place.map(|place| place.line),
+        "{}",
+        fault.message
+    );
 }
 
 /// The control socket, or none where it is not required and somebody else has it.

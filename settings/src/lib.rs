@@ -103,6 +103,11 @@ table! {
             default: "the defaults in it",
             settings: Compile::SETTINGS,
         };
+        /// What happens when a script fails, and when it counts as having failed.
+        faults: Faults = Faults::default(), Kind::Table {
+            default: "the defaults in it",
+            settings: Faults::SETTINGS,
+        };
         /// Servers that scripts forward to, under the name that they use.
         #[serde(deserialize_with = "upstreams")]
         upstreams: BTreeMap<String, Upstream> = BTreeMap::new(), Kind::Named {
@@ -228,6 +233,67 @@ table! {
             check: check_cpu,
         };
     }
+}
+
+table! {
+    /// What happens when a script fails, and when it counts as having failed.
+    Faults {
+        /// CPU time of one hook call; one that takes more is stopped.
+        /// A usual call takes some microseconds; it is looked at every 10 ms.
+        hook_cpu_ms: 100, 10..=60_000, "ms";
+        /// Time of one hook call, whatever it is spent on; one that takes more is stopped.
+        /// More than the CPU time, since other processes may have the CPU.
+        hook_wall_ms: 2_000, 100..=60_000, "ms";
+        /// Bytes that one hook call may allocate and not give back; beyond, the call is stopped.
+        /// What lasts longer, a cache say, grows little by little.
+        request_memory_bytes: 64 << 20, 64 << 10..=1 << 36, "bytes";
+        /// Lines a second that the scripts of a generation may log in one worker; more are counted and dropped.
+        log_lines: 1000, 0..=1 << 20, "lines a second";
+        /// Failed requests of a new generation, in all workers together, after which the one before it comes back by itself; 0 is never.
+        probation_faults: 5, 0..=MANY, "requests";
+        /// How long a generation is new.
+        probation_s: 60, 1..=24 * 60 * 60, "s";
+    }
+    {
+        /// What the client gets whose request a script failed at: "closed" is 500, "open" forwards the request as it came, "previous" asks the generation before, and is "closed" where that fails too.
+        policy: Policy = Policy::Closed, Kind::Word {
+            default: "closed",
+            words: &["closed", "open", "previous"],
+        };
+        /// Where "open" forwards to.
+        upstream: Option<String> = None, Kind::Text {
+            default: "the only upstream; it has to be named where there are several",
+            takes: "the name of an upstream",
+            check: check_upstream_name,
+        };
+        /// Fields of a request whose values are told when a script fails at it; of others only the names are.
+        fields: Vec<String> = SHOWN_FIELDS.map(str::to_owned).to_vec(), Kind::List {
+            default: "[\"host\", \"user-agent\", \"accept\", \"accept-encoding\", \"content-type\", \"content-length\"]",
+            takes: "names of fields",
+            check: setting::not_empty,
+            table: &[],
+            length_max: FIELDS_MAX as usize,
+        };
+        /// Whether the queries of targets are told as well.
+        queries: bool = false, Kind::Flag { default: false };
+    }
+}
+
+/// Fields whose values say what kind of request it was and not whose.
+const SHOWN_FIELDS: [&str; 6] =
+    ["host", "user-agent", "accept", "accept-encoding", "content-type", "content-length"];
+
+/// What is done with a request that a script failed at.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Policy {
+    /// It is answered 500.
+    #[default]
+    Closed,
+    /// It is forwarded as it came.
+    Open,
+    /// The generation before decides on it.
+    Previous,
 }
 
 /// How much debug information scripts are compiled with.
@@ -405,6 +471,8 @@ pub struct Worker {
     pub limits: Limits,
     /// Whom to wait for how long.
     pub timeouts: Timeouts,
+    /// What to do when a script fails.
+    pub faults: Faults,
     /// Where requests can be forwarded to, by name.
     pub upstreams: BTreeMap<String, Upstream>,
     /// Networks, each a [`Network`], whose X-Forwarded-* fields are kept.
@@ -413,8 +481,8 @@ pub struct Worker {
 
 impl From<File> for Worker {
     fn from(file: File) -> Self {
-        let File { limits, timeouts, upstreams, trusted_proxies, .. } = file;
-        Worker { limits, timeouts, upstreams, trusted_proxies }
+        let File { limits, timeouts, faults, upstreams, trusted_proxies, .. } = file;
+        Worker { limits, timeouts, faults, upstreams, trusted_proxies }
     }
 }
 

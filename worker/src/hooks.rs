@@ -19,6 +19,14 @@ pub trait Hooks {
         file: OwnedFd,
         memory_bytes_max: u64,
     ) -> Result<Loaded, LoadError>;
+    /// Maps an image beside the active one.
+    fn stand_by(
+        &mut self,
+        generation: u64,
+        slot: u8,
+        file: OwnedFd,
+        memory_bytes_max: u64,
+    ) -> Result<Loaded, LoadError>;
     /// Decides about a request.
     fn on_request(&mut self, request: &RequestView<'_>) -> (Held, Decision<'_>);
     /// Ends a request's hold on its generation.
@@ -42,6 +50,15 @@ impl Hooks for Scripts {
         memory_bytes_max: u64,
     ) -> Result<Loaded, LoadError> {
         Scripts::load(self, generation, slot, file, memory_bytes_max)
+    }
+    fn stand_by(
+        &mut self,
+        generation: u64,
+        slot: u8,
+        file: OwnedFd,
+        memory_bytes_max: u64,
+    ) -> Result<Loaded, LoadError> {
+        Scripts::stand_by(self, generation, slot, file, memory_bytes_max)
     }
     fn on_request(&mut self, request: &RequestView<'_>) -> (Held, Decision<'_>) {
         Scripts::on_request(self, request)

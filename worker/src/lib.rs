@@ -65,7 +65,11 @@ pub fn serve<H: Hooks>(hooks: H, inheritance: Inheritance) -> i32 {
             return EXIT_FAILED;
         }
     };
-    match worker.load(image.generation, image.slot, image.file, &settings) {
+    let first = match image {
+        Some(image) => worker.load(image.generation, image.slot, image.file, &settings),
+        None => worker.begin_without_scripts(&settings),
+    };
+    match first {
         Report::Loaded { generation, map_us } => {
             worker.reports.push_back(Report::Ready { generation, map_us });
         }

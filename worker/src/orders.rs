@@ -24,6 +24,20 @@ impl<H: Hooks> Worker<H> {
                 self.reports.push_back(report);
                 self.send_reports();
             }
+            Order::StandBy { generation, slot } => {
+                let Some(image) = files.pop() else {
+                    return tracing::error!(
+                        generation,
+                        "an order to stand by came without an image"
+                    );
+                };
+                let memory_bytes_max = self.ctx.limits.script_memory_bytes;
+                if let Err(error) = self.hooks.stand_by(generation, slot, image, memory_bytes_max) {
+                    let reason = error.to_string();
+                    self.reports.push_back(Report::LoadFailed { generation, reason });
+                    self.send_reports();
+                }
+            }
             Order::Retire { generation } => self.hooks.retire(generation),
             Order::Adopt { listener } => match files.pop() {
                 Some(socket) => self.listen(listener, socket),
@@ -56,12 +70,9 @@ impl<H: Hooks> Worker<H> {
         image: OwnedFd,
         settings: &[u8],
     ) -> Report {
-        let settings: settings::Worker = match serde_json::from_slice(settings) {
+        let settings = match parsed(settings) {
             Ok(settings) => settings,
-            Err(error) => {
-                let reason = format!("its settings do not parse: {error}");
-                return Report::LoadFailed { generation, reason };
-            }
+            Err(reason) => return Report::LoadFailed { generation, reason },
         };
         let memory_bytes_max = settings.limits.script_memory_bytes;
         match self.hooks.load(generation, slot, image, memory_bytes_max) {
@@ -78,6 +89,18 @@ impl<H: Hooks> Worker<H> {
         }
     }
 
+    /// Takes over settings that no scripts belong to: there are none yet. The answer is about generation
+    /// 0, which is none.
+    pub(crate) fn begin_without_scripts(&mut self, settings: &[u8]) -> Report {
+        match parsed(settings) {
+            Ok(settings) => {
+                self.configure(settings);
+                Report::Loaded { generation: 0, map_us: 0 }
+            }
+            Err(reason) => Report::LoadFailed { generation: 0, reason },
+        }
+    }
+
     fn configure(&mut self, settings: settings::Worker) {
         let networks = settings.trusted_proxies.iter().map(|network| network.parse());
         // They were checked where they were read.
@@ -88,4 +111,8 @@ impl<H: Hooks> Worker<H> {
         self.ctx.timeouts = settings.timeouts;
         self.settle(changed);
     }
+}
+
+fn parsed(settings: &[u8]) -> Result<settings::Worker, String> {
+    serde_json::from_slice(settings).map_err(|error| format!("its settings do not parse: {error}"))
 }

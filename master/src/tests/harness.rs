@@ -230,10 +230,12 @@ impl FakeWorker {
     }
 
     fn run(mut self) -> i32 {
-        let file = File::from(self.inheritance.image.file.try_clone().unwrap());
-        let generation = self.inheritance.image.generation;
-        if self.load(generation, file).is_err() {
-            return 3;
+        let mut generation = 0;
+        if let Some(image) = self.inheritance.image.take() {
+            generation = image.generation;
+            if self.load(generation, File::from(image.file)).is_err() {
+                return 3;
+            }
         }
         // What is known of servers comes before the first request.
         if let Some(code) = self.obey_all() {
@@ -291,6 +293,7 @@ impl FakeWorker {
                 }
                 self.retire();
             }
+            Order::StandBy { generation, .. } => self.generations.push(generation),
             Order::Retire { generation } => {
                 self.generations.retain(|known| *known != generation);
                 self.say(&Report::Retired { generation });

@@ -44,6 +44,10 @@ impl Hooks for Decider {
         }
     }
 
+    fn stand_by(&mut self, _: u64, _: u8, _: OwnedFd, _: u64) -> Result<Loaded, LoadError> {
+        Ok(Loaded { map_us: 1 })
+    }
+
     fn on_request(&mut self, request: &RequestView<'_>) -> (Held, Decision<'_>) {
         self.held.fetch_add(1, Ordering::SeqCst);
         const FIELDS: &[(&[u8], &[u8])] = &[(b"X-Script", b"yes")];
@@ -95,7 +99,7 @@ impl Hooks for Decider {
 
     fn holdings(&self) -> impl Iterator<Item = Holding> {
         let requests = self.held.load(Ordering::SeqCst) as u32;
-        std::iter::once(Holding { generation: 1, requests, memory_bytes: 0 })
+        std::iter::once(Holding { generation: 1, requests, decided: 0, faults: 0, memory_bytes: 0 })
     }
 
     fn settle(&mut self) {}
@@ -145,7 +149,8 @@ impl Worker {
                 file: File::open("/dev/null").unwrap().into(),
             };
             let listeners = vec![(ListenerId { address: 0, worker: 0 }, listener.into())];
-            let inheritance = Inheritance { index: 0, channel, page, listeners, image, settings };
+            let inheritance =
+                Inheritance { index: 0, channel, page, listeners, image: Some(image), settings };
             worker::serve(decider, inheritance)
         });
         let thread_id = told.recv().unwrap();

@@ -1,0 +1,140 @@
+//! What a worker tells of a script that failed: one event, the same in the log, in `kiln status` and
+//! as JSON.
+
+use serde::{Deserialize, Serialize};
+
+/// Frames of a backtrace that are told: the innermost ones, where the fault is.
+pub const FRAMES_MAX: usize = 32;
+
+/// Bytes of any text in a fault that a script or a client has a say in.
+pub const FAULT_TEXT_BYTES_MAX: usize = 240;
+
+/// Fields of a request that are told.
+pub const FAULT_FIELDS_MAX: usize = 24;
+
+/// What went wrong.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum FaultKind {
+    /// An exception left the hook.
+    Exception,
+    /// The hook's answer is none that can be followed.
+    InvalidAnswer,
+    /// SIGSEGV.
+    SegmentationFault,
+    /// SIGBUS.
+    BusError,
+    /// SIGFPE.
+    ArithmeticError,
+    /// SIGILL, which is also what compilers put where code must not get to.
+    IllegalInstruction,
+    /// SIGTRAP.
+    Trap,
+    /// `abort` or `std::terminate`.
+    Abort,
+    /// `assert`.
+    FailedAssertion,
+    /// A pure or deleted virtual function was called.
+    PureVirtualCall,
+    /// Something was freed that is no block, or a block was written beyond its end.
+    HeapMisuse,
+    /// The guard below the stack was reached.
+    StackOverflow,
+    /// A system call that scripts may not make.
+    ForbiddenCall,
+    /// The CPU time of a hook was up.
+    CpuBudget,
+    /// The time of a hook was up.
+    WallBudget,
+    /// The memory of a request was up.
+    MemoryBudget,
+}
+
+impl FaultKind {
+    /// Its name in logs and JSON.
+    pub fn name(self) -> &'static str {
+        match self {
+            FaultKind::Exception => "exception",
+            FaultKind::InvalidAnswer => "invalid-answer",
+            FaultKind::SegmentationFault => "segmentation-fault",
+            FaultKind::BusError => "bus-error",
+            FaultKind::ArithmeticError => "arithmetic-error",
+            FaultKind::IllegalInstruction => "illegal-instruction",
+            FaultKind::Trap => "trap",
+            FaultKind::Abort => "abort",
+            FaultKind::FailedAssertion => "failed-assertion",
+            FaultKind::PureVirtualCall => "pure-virtual-call",
+            FaultKind::HeapMisuse => "heap-misuse",
+            FaultKind::StackOverflow => "stack-overflow",
+            FaultKind::ForbiddenCall => "forbidden-call",
+            FaultKind::CpuBudget => "cpu-budget",
+            FaultKind::WallBudget => "wall-budget",
+            FaultKind::MemoryBudget => "memory-budget",
+        }
+    }
+
+    /// Whether the worker may be in any state after it, and has to be replaced: the script was left
+    /// in the middle of something.
+    pub fn taints(self) -> bool {
+        !matches!(self, FaultKind::Exception | FaultKind::InvalidAnswer)
+    }
+}
+
+/// A script's failure.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Fault {
+    /// What went wrong.
+    pub kind: FaultKind,
+    /// The same in a sentence, for instance with the message of the exception.
+    pub message: String,
+    /// Generation of the script.
+    pub generation: u64,
+    /// Which hook ran: `on_request`; or `initialiser`, `destructor`.
+    pub hook: String,
+    /// Milliseconds since 1970.
+    pub at_unix_ms: u64,
+    /// Whether a fault before this one had tainted the worker already: then this is where it was found,
+    /// and not where it was caused.
+    pub follows_another: bool,
+    /// Innermost first. Empty if nothing is known.
+    pub backtrace: Vec<Frame>,
+    /// The request that was being decided on, if any.
+    pub request: Option<FaultRequest>,
+    /// Faults like it that were not told, since there were too many in a second.
+    pub untold: u64,
+}
+
+/// One function call of a backtrace.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Frame {
+    /// Where the code is.
+    pub address: u64,
+    /// The function, as C++ writes it; empty if it has no name.
+    pub function: String,
+    /// File of the script or header; none for code of the host.
+    pub file: Option<String>,
+    /// Line of the file, from 1; 0 if it is not known.
+    pub line: u32,
+    /// Whether it was inlined into the next one.
+    pub is_inlined: bool,
+}
+
+/// The request that a script failed at.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FaultRequest {
+    /// Address of the client.
+    pub client: String,
+    /// Method.
+    pub method: String,
+    /// Target, without a query if that is to be kept back.
+    pub target: String,
+    /// Name and value of its fields; none in place of a value that is kept back.
+    pub fields: Vec<(String, Option<String>)>,
+}
+
+impl Fault {
+    /// The innermost frame of a script, if any is known.
+    pub fn place(&self) -> Option<&Frame> {
+        self.backtrace.iter().find(|frame| frame.file.is_some())
+    }
+}
