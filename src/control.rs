@@ -156,9 +156,13 @@ fn print_status(status: &Status) {
     println!(
         "\n{HEAD}worker      pid  state     generation    requests  connections  restarts  up{HEAD:#}"
     );
-    for worker in &status.workers {
+    let workers = status.workers.iter().map(|worker| (worker, false));
+    for (worker, is_tainted) in workers.chain(status.tainted.iter().map(|one| (one, true))) {
         let style = if worker.state == WorkerActivity::Serving { GOOD } else { BAD };
-        let state = format!("{:?}", worker.state).to_lowercase();
+        let state = match is_tainted {
+            true => "tainted".to_owned(),
+            false => format!("{:?}", worker.state).to_lowercase(),
+        };
         let pid = worker.pid.map_or("-".to_owned(), |pid| pid.to_string());
         println!(
             "{:>6}  {pid:>7}  {style}{state:<8}{style:#}  {:>10}  {:>10}  {:>11}  {:>8}  {}",
@@ -193,7 +197,8 @@ fn print_held(held: &HeldStatus) {
 
 /// How requests get to origins: by the processes that run now, together.
 fn print_forwarding(status: &Status) {
-    let sum = |count: fn(&WorkerStatus) -> u64| status.workers.iter().map(count).sum::<u64>();
+    let processes = || status.workers.iter().chain(&status.tainted);
+    let sum = |count: fn(&WorkerStatus) -> u64| processes().map(count).sum::<u64>();
     let forwarded = sum(|worker| worker.forwarded);
     let turned_away = sum(|worker| worker.turned_away);
     if forwarded + turned_away == 0 {

@@ -1,8 +1,8 @@
 //! What crosses `fork()`: everything the master and its children share, and nothing else.
 //!
 //! The master and the workers do not know each other's crates; they meet here, in one closed enum
-//! of orders (master to worker), one of reports (worker to master), one page of counters a worker,
-//! and the bundle that a new worker starts with.
+//! of orders (master to worker), one of reports (worker to master), one page of counters a worker
+//! process, and the bundle that a new worker starts with.
 
 mod channel;
 mod compile_report;
@@ -28,18 +28,23 @@ pub use holdings::{HOLDINGS_MAX, Holding, Holdings, Oldest, TARGET_BYTES_MAX};
 pub use order::{
     ADDRESSES_MAX, CompileOutcome, CompileSteps, ListenerId, NAMES_MAX, Order, Report, ServerNews,
 };
-pub use scoreboard::{AtWork, OwnPage, Scoreboard, WorkerPage, WorkerState};
+pub use scoreboard::{AtWork, OwnPage, PageNumber, Scoreboard, WorkerPage, WorkerState};
 pub use settings_file::{SETTINGS_BYTES_MAX, read_settings, settings_file};
 
-/// Most workers that one master runs; the scoreboard has a page for each.
+/// Most workers that one master runs.
 ///
 /// Twice the cores of the largest machines that one load balancer is put on.
 pub const WORKERS_MAX: usize = 1024;
 
+/// Pages of the scoreboard: one for each worker, and one for each that finishes its requests while
+/// another is in its place already.
+pub const PAGES_MAX: usize = 2 * WORKERS_MAX;
+
 /// What a worker starts with: its descriptors, its counters, and the image and settings it serves
 /// with first.
 pub struct Inheritance {
-    /// Index of this worker, from 0; also its page of the scoreboard.
+    /// Index of this worker, from 0. Where a worker had to be replaced and still finishes its requests,
+    /// two processes have the same.
     pub index: usize,
     /// Orders in, reports out. End-of-file means that the master is gone.
     pub channel: Channel,

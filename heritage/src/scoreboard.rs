@@ -1,5 +1,4 @@
-//! The scoreboard: one page of shared memory a worker, written by that worker and read by the
-//! master.
+//! The scoreboard: one page of shared memory a worker process, written by it and read by the master.
 //!
 //! It is all atomics, so that nobody waits for anybody: a worker that dies in the middle of an
 //! update leaves a counter that is one short, and never a lock that is held. A worker unmaps every
@@ -14,7 +13,7 @@ use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 
 use nix::sys::mman::{MapFlags, ProtFlags, mmap_anonymous, munmap};
 
-use crate::WORKERS_MAX;
+use crate::PAGES_MAX;
 use crate::holdings::{Holdings, TARGET_BYTES_MAX};
 
 /// What a worker is doing, as `kiln status` names it.
@@ -27,6 +26,23 @@ pub enum WorkerState {
     Serving = 1,
     /// Finishing what it has; takes nothing new.
     Draining = 2,
+}
+
+/// Which page. Not an index of a worker: a process keeps its page when another takes its place.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct PageNumber(usize);
+
+impl PageNumber {
+    /// The page of this number, which is below [`PAGES_MAX`].
+    pub fn new(number: usize) -> Self {
+        assert!(number < PAGES_MAX, "there is no page {number}");
+        PageNumber(number)
+    }
+
+    /// Every one, in order.
+    pub fn all() -> impl Iterator<Item = PageNumber> {
+        (0..PAGES_MAX).map(PageNumber)
+    }
 }
 
 /// Counters of one worker; alone on its page, so that a worker can be given just its own.
@@ -141,38 +157,39 @@ pub struct Scoreboard {
 // The mapping is raw memory: making it, narrowing it and reading through it have no safe wrapper.
 #[allow(unsafe_code)]
 impl Scoreboard {
-    /// Reserves shared memory for [`crate::WORKERS_MAX`] pages; untouched ones cost nothing.
+    /// Reserves shared memory for [`PAGES_MAX`] pages; untouched ones cost nothing.
     pub fn create() -> io::Result<Self> {
-        const LENGTH: usize = WORKERS_MAX * size_of::<WorkerPage>();
+        const LENGTH: usize = PAGES_MAX * size_of::<WorkerPage>();
         let length = NonZeroUsize::new(LENGTH).expect("there is at least one worker");
         let protection = ProtFlags::PROT_READ | ProtFlags::PROT_WRITE;
         // SAFETY: an anonymous mapping at an address of the kernel's choice overlaps nothing.
         let pages = unsafe { mmap_anonymous(None, length, protection, MapFlags::MAP_SHARED)? };
-        Ok(Scoreboard { pages: pages.cast(), mapped: 0..WORKERS_MAX })
+        Ok(Scoreboard { pages: pages.cast(), mapped: 0..PAGES_MAX })
     }
 
-    /// Page of worker `index`.
-    pub fn page(&self, index: usize) -> &WorkerPage {
-        assert!(self.mapped.contains(&index), "page {index} is not mapped here");
+    /// The page of this number.
+    pub fn page(&self, PageNumber(number): PageNumber) -> &WorkerPage {
+        assert!(self.mapped.contains(&number), "page {number} is not mapped here");
         // SAFETY: `mapped` holds the pages that are mapped, for the life of the process (nothing
         // but `keep_only` unmaps, and it narrows `mapped`). Zeroed memory is a valid page, the
         // kernel aligns mappings to pages, and all of it is atomics, which others may write
         // meanwhile.
-        unsafe { self.pages.add(index).as_ref() }
+        unsafe { self.pages.add(number).as_ref() }
     }
 
-    /// Zeroes the page of worker `index` for the next worker of that index.
-    pub fn clear(&self, index: usize) {
-        self.page(index).clear();
+    /// Zeroes a page for the next process that counts on it.
+    pub fn clear(&self, page: PageNumber) {
+        self.page(page).clear();
     }
 
     /// In a new worker: keeps its own page and unmaps the others.
     ///
     /// Takes `&mut self` and not `self`: the child of a fork stands deep in the master's loop.
-    pub fn keep_only(&mut self, index: usize) -> io::Result<OwnPage> {
-        let page = NonNull::from(self.page(index));
-        let others = [self.mapped.start..index, index + 1..self.mapped.end];
-        self.mapped = index..index + 1;
+    pub fn keep_only(&mut self, own: PageNumber) -> io::Result<OwnPage> {
+        let page = NonNull::from(self.page(own));
+        let PageNumber(number) = own;
+        let others = [self.mapped.start..number, number + 1..self.mapped.end];
+        self.mapped = number..number + 1;
         self.unmap(others)?;
         Ok(OwnPage { page })
     }
@@ -239,37 +256,40 @@ mod tests {
     fn the_master_reads_what_a_forked_worker_counted() {
         let mut scoreboard = Scoreboard::create().unwrap();
         let ended = in_child(|| {
-            let page = scoreboard.keep_only(7).unwrap();
+            let page = scoreboard.keep_only(PageNumber(7)).unwrap();
             page.enter(WorkerState::Serving);
             page.requests.fetch_add(42, Ordering::Relaxed);
         });
         assert!(matches!(ended, WaitStatus::Exited(_, 0)), "{ended:?}");
-        assert_eq!(scoreboard.page(7).requests.load(Ordering::Relaxed), 42);
-        assert_eq!(scoreboard.page(7).state.load(Ordering::Relaxed), WorkerState::Serving as u8);
-        assert_eq!(scoreboard.page(6).requests.load(Ordering::Relaxed), 0);
-        scoreboard.clear(7);
-        assert_eq!(scoreboard.page(7).requests.load(Ordering::Relaxed), 0);
+        assert_eq!(scoreboard.page(PageNumber(7)).requests.load(Ordering::Relaxed), 42);
+        assert_eq!(
+            scoreboard.page(PageNumber(7)).state.load(Ordering::Relaxed),
+            WorkerState::Serving as u8
+        );
+        assert_eq!(scoreboard.page(PageNumber(6)).requests.load(Ordering::Relaxed), 0);
+        scoreboard.clear(PageNumber(7));
+        assert_eq!(scoreboard.page(PageNumber(7)).requests.load(Ordering::Relaxed), 0);
     }
 
     #[test]
     #[allow(unsafe_code)]
     fn a_worker_cannot_touch_the_page_of_another() {
         let mut scoreboard = Scoreboard::create().unwrap();
-        let neighbour = std::ptr::from_ref(scoreboard.page(8)).cast::<u8>().cast_mut();
+        let neighbour = std::ptr::from_ref(scoreboard.page(PageNumber(8))).cast::<u8>().cast_mut();
         let ended = in_child(|| {
-            let _own = scoreboard.keep_only(7).unwrap();
+            let _own = scoreboard.keep_only(PageNumber(7)).unwrap();
             // SAFETY: not sound, and meant so: the page is gone, and the child dies of the write.
             unsafe { neighbour.write_volatile(1) }
         });
         assert!(matches!(ended, WaitStatus::Signaled(_, Signal::SIGSEGV, _)), "{ended:?}");
-        assert_eq!(scoreboard.page(8).state.load(Ordering::Relaxed), 0);
+        assert_eq!(scoreboard.page(PageNumber(8)).state.load(Ordering::Relaxed), 0);
     }
 
     #[test]
     #[allow(unsafe_code)]
     fn a_child_that_counts_nothing_can_touch_no_page() {
         let mut scoreboard = Scoreboard::create().unwrap();
-        let page = std::ptr::from_ref(scoreboard.page(0)).cast::<u8>().cast_mut();
+        let page = std::ptr::from_ref(scoreboard.page(PageNumber(0))).cast::<u8>().cast_mut();
         let ended = in_child(|| {
             scoreboard.keep_none().unwrap();
             // SAFETY: not sound, and meant so, as above.
@@ -281,7 +301,7 @@ mod tests {
     #[test]
     fn the_master_reads_which_request_a_script_was_at() {
         let scoreboard = Scoreboard::create().unwrap();
-        let at_work = &scoreboard.page(0).at_work;
+        let at_work = &scoreboard.page(PageNumber(0)).at_work;
         let long = "/".repeat(3 * TARGET_BYTES_MAX);
         assert_eq!(at_work.target(), None);
         for (target, told) in [
@@ -304,7 +324,7 @@ mod tests {
     #[should_panic(expected = "page 1 is not mapped here")]
     fn a_page_that_was_given_up_is_not_handed_out() {
         let mut scoreboard = Scoreboard::create().unwrap();
-        let _own = scoreboard.keep_only(0).unwrap();
-        scoreboard.page(1);
+        let _own = scoreboard.keep_only(PageNumber(0)).unwrap();
+        scoreboard.page(PageNumber(1));
     }
 }

@@ -30,6 +30,17 @@ impl Backoff {
         self.young_deaths = self.young_deaths.saturating_add(1);
         delay.min(limits.delay_max)
     }
+
+    /// The same for one that a script has tainted at this age. It did start, and so will the next, so
+    /// that the first is replaced at once, and the delay of others does not grow: it keeps the machine
+    /// from forking for each bad request, and requests wait as short as that allows.
+    pub(crate) fn after_taint(&mut self, age: Duration, limits: Limits) -> Duration {
+        match self.after_death(age, limits) {
+            Duration::ZERO => Duration::ZERO,
+            _ if self.young_deaths == 1 => Duration::ZERO,
+            _ => limits.delay_min,
+        }
+    }
 }
 
 #[cfg(test)]
@@ -37,6 +48,14 @@ mod tests {
     use super::*;
 
     fn check(ages_ms: &[u64], expect_ms: &[u64]) {
+        check_each(Backoff::after_death, ages_ms, expect_ms);
+    }
+
+    fn check_each(
+        after: fn(&mut Backoff, Duration, Limits) -> Duration,
+        ages_ms: &[u64],
+        expect_ms: &[u64],
+    ) {
         let milliseconds = Duration::from_millis;
         let limits = Limits {
             young: milliseconds(1000),
@@ -46,7 +65,7 @@ mod tests {
         let mut backoff = Backoff::default();
         let delays: Vec<u128> = ages_ms
             .iter()
-            .map(|age| backoff.after_death(milliseconds(*age), limits).as_millis())
+            .map(|age| after(&mut backoff, milliseconds(*age), limits).as_millis())
             .collect();
         let expect: Vec<u128> = expect_ms.iter().map(|delay| u128::from(*delay)).collect();
         assert_eq!(delays, expect);
@@ -66,5 +85,11 @@ mod tests {
     #[test]
     fn one_that_lived_forgives_the_young_deaths_before_it() {
         check(&[5, 5, 2000, 5], &[100, 200, 0, 100]);
+    }
+
+    #[test]
+    fn the_first_tainted_worker_is_replaced_at_once_and_the_next_ones_soon() {
+        check_each(Backoff::after_taint, &[5; 6], &[0, 100, 100, 100, 100, 100]);
+        check_each(Backoff::after_taint, &[5, 5, 2000, 5, 5], &[0, 100, 0, 0, 100]);
     }
 }

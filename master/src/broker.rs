@@ -213,7 +213,9 @@ impl Supervisor<'_> {
         let latest = self.servers.revision();
         let (mut told_by_all, mut is_over) = (latest, true);
         let workers = self.workers.values_mut().filter_map(|worker| worker.process.as_mut());
-        for process in workers.chain(self.broker.process.as_mut()).filter(|one| one.connected) {
+        let tainted = self.tainted.iter_mut().map(|one| &mut one.process);
+        let children = workers.chain(tainted).chain(self.broker.process.as_mut());
+        for process in children.filter(|one| one.connected) {
             if process.told < latest {
                 self.servers.tell(process, now);
                 is_over = false;

@@ -79,6 +79,10 @@ pub struct Status {
     pub generations: Vec<GenerationStatus>,
     /// Workers by index; those that a change of scale lets drain too.
     pub workers: Vec<WorkerStatus>,
+    /// Processes that a script's failure has tainted: they finish what they have, and others of the
+    /// same indices are among the workers. What they count is their own.
+    #[serde(default)]
+    pub tainted: Vec<WorkerStatus>,
     /// The broker; none if no name is to be resolved and no server to be checked.
     #[serde(default)]
     pub broker: Option<BrokerStatus>,

@@ -6,7 +6,7 @@
 //! the compiler's crate: what children do is handed in as [`Roles`].
 //!
 //! Where to start reading: `supervisor.rs` has the loop, `reload.rs` the life of a reload,
-//! `staffing.rs` that of a worker, `broker.rs` and `keeper.rs` those of the other children, `fork.rs` what a child does
+//! `staffing.rs` and `tainted.rs` that of a worker, `broker.rs` and `keeper.rs` those of the other children, `fork.rs` what a child does
 //! first.
 
 mod backoff;
@@ -30,6 +30,7 @@ mod signals;
 mod staffing;
 mod status;
 mod supervisor;
+mod tainted;
 #[cfg(test)]
 mod tests;
 mod workers;

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
+use nix::unistd::Pid;
 
 use crate::clients::ClientId;
 use crate::reload::Reload;
@@ -25,8 +26,8 @@ const POLL_FAILURE_PAUSE: Duration = Duration::from_millis(10);
 /// Where an event may come from.
 #[derive(Clone, Copy)]
 enum Source {
-    /// The channel of the worker of this index.
-    Worker(usize),
+    /// The channel of a worker.
+    Worker(Pid),
     /// The channel of the broker.
     Broker,
     /// The report pipe of the compile child.
@@ -47,7 +48,7 @@ impl Supervisor<'_> {
         let mut events = Vec::new();
         for source in ready {
             match source {
-                Source::Worker(index) => self.take_reports(index, &mut events),
+                Source::Worker(pid) => self.take_reports(pid, &mut events),
                 Source::Broker => self.take_broker_reports(&mut events),
                 Source::CompileReport => {
                     if let Reload::Compiling { child, .. } = &mut self.reload {
@@ -69,11 +70,9 @@ impl Supervisor<'_> {
     fn ready_sources(&self) -> Vec<Source> {
         let mut sources = Vec::new();
         let mut files = Vec::new();
-        for (index, worker) in &self.workers {
-            if let Some(process) = worker.process.as_ref().filter(|process| process.connected) {
-                sources.push(Source::Worker(*index));
-                files.push(PollFd::new(process.channel.as_fd(), self.interest(process)));
-            }
+        for process in self.processes().map(|running| running.process).filter(|it| it.connected) {
+            sources.push(Source::Worker(process.pid));
+            files.push(PollFd::new(process.channel.as_fd(), self.interest(process)));
         }
         if let Some(process) = self.broker.process.as_ref().filter(|process| process.connected) {
             sources.push(Source::Broker);
@@ -125,15 +124,13 @@ impl Supervisor<'_> {
         PollTimeout::try_from(wait_ms).expect("an hour of milliseconds fits")
     }
 
-    fn take_reports(&mut self, index: usize, events: &mut Vec<Event>) {
-        let Some(worker) = self.workers.get_mut(&index) else { return };
-        let Some(process) = &mut worker.process else { return };
+    fn take_reports(&mut self, pid: Pid, events: &mut Vec<Event>) {
+        let Some(process) = self.process_mut(pid) else { return };
         match process.reports() {
             Ok(reports) => {
-                events.extend(reports.into_iter().map(|report| Event::Report(index, report)));
+                events.extend(reports.into_iter().map(|report| Event::Report(pid, report)));
             }
             Err(error) => {
-                let pid = process.pid;
                 self.kill_worker(pid, &format!("its report is not one: {error}"));
             }
         }

@@ -46,13 +46,18 @@ impl Supervisor<'_> {
         }
         self.next_pulse = now + self.pulse_interval();
         let mut stuck = Vec::new();
-        for (index, worker) in &mut self.workers {
+        let workers = self.workers.values_mut().filter_map(|worker| {
             // One that starts has a deadline of its own.
             let is_starting = matches!(worker.activity, Activity::Starting { .. });
-            let Some(pid) = worker.pid().filter(|_| !is_starting) else { continue };
-            let heartbeat_ms = self.scoreboard.page(*index).heartbeat_ms.load(Ordering::Relaxed);
-            if worker.pulse.is_stuck(heartbeat_ms) {
-                worker.pulse = Pulse::default();
+            let pid = worker.pid().filter(|_| !is_starting)?;
+            Some((pid, worker.page, &mut worker.pulse))
+        });
+        let tainted = self.tainted.iter_mut();
+        let tainted = tainted.map(|one| (one.process.pid, one.page, &mut one.pulse));
+        for (pid, page, pulse) in workers.chain(tainted) {
+            let heartbeat_ms = self.scoreboard.page(page).heartbeat_ms.load(Ordering::Relaxed);
+            if pulse.is_stuck(heartbeat_ms) {
+                *pulse = Pulse::default();
                 stuck.push(pid);
             }
         }
@@ -72,7 +77,7 @@ impl Supervisor<'_> {
 
     /// When [`Supervisor::feel_pulses`] next has something to do.
     pub(crate) fn pulse_deadline(&self) -> Option<Instant> {
-        let lives = self.workers.values().any(|worker| worker.process.is_some());
+        let lives = self.processes().next().is_some();
         lives.then_some(self.next_pulse)
     }
 

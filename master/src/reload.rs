@@ -360,6 +360,13 @@ impl Supervisor<'_> {
         self.advance_loading(now);
     }
 
+    /// A worker was replaced for what another generation did: that says nothing about this one.
+    pub(crate) fn load_overtaken(&mut self, pid: Pid) {
+        if let Reload::Loading(loading) = &mut self.reload {
+            loading.awaiting.remove(&pid);
+        }
+    }
+
     /// Nothing serves, and with these scripts nothing ever will.
     fn refuse_start(&mut self, reason: String) {
         self.stop(Err(StartError::Refused { reason, diagnostics: Vec::new() }));

@@ -13,7 +13,7 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-use heritage::{Channel, Inheritance, InheritedImage, ListenerId, Order, WORKERS_MAX};
+use heritage::{Channel, Inheritance, InheritedImage, ListenerId, Order, PageNumber, WORKERS_MAX};
 use nix::sys::signal::{Signal, kill};
 use nix::sys::wait::WaitStatus;
 use nix::unistd::Pid;
@@ -27,6 +27,18 @@ use crate::workers::{Activity, Holding, Process, Worker};
 
 /// Exit code of a child that could not narrow its scoreboard: EX_OSERR of sysexits.h.
 pub(crate) const EXIT_SCOREBOARD: i32 = 71;
+
+/// How long a kill takes to take effect, at most. Until then what is overdue must not keep the loop
+/// busy.
+pub(crate) const KILL_GRACE: Duration = Duration::from_secs(1);
+
+/// A process that works, or finishes what it has.
+pub(crate) struct Running<'a> {
+    /// Of the worker that it is, or was before another took its place.
+    pub(crate) index: usize,
+    pub(crate) page: PageNumber,
+    pub(crate) process: &'a Process,
+}
 
 impl Supervisor<'_> {
     /// Makes the number of workers what is wanted, forks those that are missing, and lets those go
@@ -78,16 +90,14 @@ impl Supervisor<'_> {
     /// Adds one worker. Connections come to it once it is ready.
     fn grow(&mut self, now: Instant) {
         let rotation = self.listeners.workers().len();
-        // The index of a worker that still drains is taken: it counts on its page of the
-        // scoreboard.
-        let Some(index) = (0..WORKERS_MAX).find(|index| !self.workers.contains_key(index)) else {
-            return;
-        };
+        // The index of a worker that still drains is taken: it is known by it.
+        let index = (0..WORKERS_MAX).find(|index| !self.workers.contains_key(index));
+        let (Some(index), Some(page)) = (index, self.free_page()) else { return };
         let steered = self.listeners.steer(rotation).map_err(|error| error.to_string());
         let added = steered
             .and_then(|()| self.listeners.add_worker(index).map_err(|error| error.to_string()));
         match added {
-            Ok(()) => drop(self.workers.insert(index, Worker::new(now))),
+            Ok(()) => drop(self.workers.insert(index, Worker::new(page, now))),
             Err(error) => {
                 tracing::error!(error, "cannot add a worker");
                 self.wanted = rotation;
@@ -128,11 +138,12 @@ impl Supervisor<'_> {
         let holds = listeners.iter().map(|(id, _)| (*id, Holding::Held)).collect();
         // Before there is a process, so that it finds all this when it first looks.
         let told = self.servers.tell_unborn(&ours, now);
+        let page = self.workers.get(&index).expect("the caller found it").page;
         let (scoreboard, roles) = (&mut self.scoreboard, &mut *self.roles);
         let fences = Child::Worker { drain_timeout: self.settings.drain_timeout };
         // What the child inherits was made here, where a failure can be reported; the parent's
         // copies go with the closure.
-        let pid = fork(fences, &keep, move || match scoreboard.keep_only(index) {
+        let pid = fork(fences, &keep, move || match scoreboard.keep_only(page) {
             Ok(page) => {
                 let channel = theirs;
                 let image = Some(image);
@@ -185,26 +196,26 @@ impl Supervisor<'_> {
 
     /// A child that is no compile child is dead.
     pub(crate) fn bury(&mut self, pid: Pid, ended: WaitStatus, now: Instant) {
-        let Some(index) = self.index_of(pid) else { return };
-        self.last_reports(index);
+        self.last_reports(pid);
+        let Some(Running { index, page, process }) = self.running(pid) else { return };
+        let age = now - process.forked;
         self.generations.forget(pid);
-        let page = self.scoreboard.page(index);
-        let requests = page.requests.load(Ordering::Relaxed);
-        self.scoreboard.clear(index);
-        let worker = self.workers.get_mut(&index).expect("it was found by its pid");
-        let age = worker.age(now);
+        let requests = self.scoreboard.page(page).requests.load(Ordering::Relaxed);
+        self.scoreboard.clear(page);
+        let worker = self.workers.get_mut(&index);
+        worker.into_iter().for_each(|worker| worker.requests_before += requests);
+        if self.forget_tainted(pid) {
+            let how = how(ended);
+            return tracing::info!(worker = index, pid = pid.as_raw(), how, "tainted worker gone");
+        }
+        let limits = self.backoff_limits();
+        let worker = self.workers.get_mut(&index).expect("it is tainted otherwise");
         worker.process = None;
         worker.pulse = Pulse::default();
-        worker.requests_before += requests;
         match worker.activity {
             Activity::Starting { .. } | Activity::Serving
                 if matches!(self.phase, Phase::Running) =>
             {
-                let limits = Limits {
-                    young: self.settings.young_worker,
-                    delay_min: self.settings.respawn_delay_min,
-                    delay_max: self.settings.respawn_delay_max,
-                };
                 let delay = worker.backoff.after_death(age, limits);
                 worker.activity = Activity::Vacant { fork_at: now + delay };
                 worker.restarts = worker.restarts.saturating_add(1);
@@ -303,7 +314,7 @@ impl Supervisor<'_> {
             .collect();
         for pid in stuck {
             self.kill_worker(pid, "it did not do in time what it was told to");
-            self.postpone(pid, now + Duration::from_secs(1));
+            self.postpone(pid, now + KILL_GRACE);
         }
     }
 
@@ -334,8 +345,7 @@ impl Supervisor<'_> {
 
     /// Sends an order. A worker whose channel is full has not read hundreds of them: it is killed.
     pub(crate) fn order(&mut self, pid: Pid, order: &Order, files: &[OwnedFd]) {
-        let process = self.workers.values().filter_map(|worker| worker.process.as_ref());
-        let Some(process) = process.into_iter().find(|process| process.pid == pid) else { return };
+        let Some(Running { process, .. }) = self.running(pid) else { return };
         let files: Vec<BorrowedFd<'_>> = files.iter().map(AsFd::as_fd).collect();
         match process.channel.send(order, &files) {
             Ok(()) => {}
@@ -347,7 +357,7 @@ impl Supervisor<'_> {
 
     /// Kills one worker; its death is reaped like any other.
     pub(crate) fn kill_worker(&self, pid: Pid, reason: &str) {
-        let Some(index) = self.index_of(pid) else { return };
+        let Some(Running { index, .. }) = self.running(pid) else { return };
         tracing::warn!(worker = index, pid = pid.as_raw(), reason, "killing a worker");
         // It may be dead already, and not yet reaped: its pid is still ours.
         let _ = kill(pid, Signal::SIGKILL);
@@ -360,12 +370,47 @@ impl Supervisor<'_> {
         }
     }
 
-    /// Pid of every worker that lives.
-    pub(crate) fn pids(&self) -> Vec<Pid> {
-        self.workers.values().filter_map(Worker::pid).collect()
+    /// Every worker that lives, and then the tainted ones.
+    pub(crate) fn processes(&self) -> impl Iterator<Item = Running<'_>> {
+        let workers = self.workers.iter().filter_map(|(index, worker)| {
+            let process = worker.process.as_ref()?;
+            Some(Running { index: *index, page: worker.page, process })
+        });
+        workers.chain(self.tainted.iter().map(|one| Running {
+            index: one.index,
+            page: one.page,
+            process: &one.process,
+        }))
     }
 
-    fn index_of(&self, pid: Pid) -> Option<usize> {
+    /// The one of this pid.
+    fn running(&self, pid: Pid) -> Option<Running<'_>> {
+        self.processes().find(|running| running.process.pid == pid)
+    }
+
+    /// The process of this pid.
+    pub(crate) fn process_mut(&mut self, pid: Pid) -> Option<&mut Process> {
+        let workers = self.workers.values_mut().filter_map(|worker| worker.process.as_mut());
+        let tainted = self.tainted.iter_mut().map(|one| &mut one.process);
+        workers.chain(tainted).find(|process| process.pid == pid)
+    }
+
+    /// Pid of every worker that lives, tainted or not.
+    pub(crate) fn pids(&self) -> Vec<Pid> {
+        self.processes().map(|running| running.process.pid).collect()
+    }
+
+    /// What decides how soon a worker is replaced.
+    pub(crate) fn backoff_limits(&self) -> Limits {
+        Limits {
+            young: self.settings.young_worker,
+            delay_min: self.settings.respawn_delay_min,
+            delay_max: self.settings.respawn_delay_max,
+        }
+    }
+
+    /// Index of the worker that this process is; none of one in whose place another is.
+    pub(crate) fn index_of(&self, pid: Pid) -> Option<usize> {
         let mut workers = self.workers.iter();
         workers.find(|(_, worker)| worker.pid() == Some(pid)).map(|(index, _)| *index)
     }

@@ -3,14 +3,17 @@
 use std::sync::atomic::Ordering;
 use std::time::Instant;
 
+use heritage::PageNumber;
 use nix::time::{ClockId, clock_gettime};
 
 use crate::control::{
     GenerationStatus, HeldStatus, MasterStatus, RefusalStatus, Status, UpstreamsStatus,
-    WorkerStatus,
+    WorkerActivity, WorkerStatus,
 };
 use crate::generations::Generation;
+use crate::staffing::Running;
 use crate::supervisor::Supervisor;
+use crate::tainted::Tainted;
 use crate::workers::Worker;
 
 impl Supervisor<'_> {
@@ -37,6 +40,7 @@ impl Supervisor<'_> {
                 .iter()
                 .map(|(index, worker)| self.worker_status(*index, worker, now))
                 .collect(),
+            tainted: self.tainted.iter().map(|one| self.tainted_status(one, now)).collect(),
             broker: self.broker.status(),
             upstreams: UpstreamsStatus {
                 names: self.servers.names().collect(),
@@ -53,38 +57,59 @@ impl Supervisor<'_> {
     /// What a generation holds in each worker that has it mapped.
     pub(crate) fn held(&self, generation: &Generation) -> Vec<HeldStatus> {
         let now_ms = monotonic_ms();
-        let holders = self.workers.iter().filter(|(_, worker)| {
-            worker.pid().is_some_and(|pid| generation.holders.contains(&pid))
-        });
-        let of_worker = |index: usize| {
-            let mut holdings = self.scoreboard.page(index).holdings.read();
+        let holders = self.processes().filter(|it| generation.holders.contains(&it.process.pid));
+        let of_worker = |running: Running<'_>| {
+            let mut holdings = self.scoreboard.page(running.page).holdings.read();
             let held = holdings.find(|held| held.generation == generation.number)?;
             Some(HeldStatus {
-                worker: index,
+                worker: running.index,
                 requests: held.requests,
                 memory_bytes: held.memory_bytes,
                 oldest_ms: held.oldest.as_ref().map(|it| now_ms.saturating_sub(it.since_ms)),
                 oldest_target: held.oldest.map(|it| it.target),
             })
         };
-        holders.filter_map(|(index, _)| of_worker(*index)).collect()
+        holders.filter_map(of_worker).collect()
     }
 
     fn worker_status(&self, index: usize, worker: &Worker, now: Instant) -> WorkerStatus {
-        let page = self.scoreboard.page(index);
+        let counted = self.counted_on(worker.page);
         WorkerStatus {
             index,
             pid: worker.pid().map(nix::unistd::Pid::as_raw),
             state: worker.activity.into(),
+            requests: worker.requests_before + counted.requests,
+            restarts: worker.restarts,
+            uptime_s: worker.age(now).as_secs(),
+            ..counted
+        }
+    }
+
+    fn tainted_status(&self, one: &Tainted, now: Instant) -> WorkerStatus {
+        WorkerStatus {
+            index: one.index,
+            pid: Some(one.process.pid.as_raw()),
+            uptime_s: one.age(now).as_secs(),
+            ..self.counted_on(one.page)
+        }
+    }
+
+    /// What a process has counted; the rest as that of one that drains.
+    fn counted_on(&self, page: PageNumber) -> WorkerStatus {
+        let page = self.scoreboard.page(page);
+        WorkerStatus {
+            index: 0,
+            pid: None,
+            state: WorkerActivity::Draining,
             generation: page.generation.load(Ordering::Relaxed),
-            requests: worker.requests_before + page.requests.load(Ordering::Relaxed),
+            requests: page.requests.load(Ordering::Relaxed),
             connections: page.connections.load(Ordering::Relaxed),
             forwarded: page.forwarded.load(Ordering::Relaxed),
             origin_connections: page.origin_connections.load(Ordering::Relaxed),
             retries: page.retries.load(Ordering::Relaxed),
             turned_away: page.turned_away.load(Ordering::Relaxed),
-            restarts: worker.restarts,
-            uptime_s: worker.age(now).as_secs(),
+            restarts: 0,
+            uptime_s: 0,
         }
     }
 }

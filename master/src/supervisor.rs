@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use std::os::fd::OwnedFd;
 use std::time::{Duration, Instant};
 
-use heritage::{Fault, Order, Report, Scoreboard, ServerNews, WORKERS_MAX};
+use heritage::{Fault, Order, PageNumber, Report, Scoreboard, ServerNews, WORKERS_MAX};
 use image::{Arena, Invalid, Slot};
 use nix::sys::wait::WaitStatus;
 use nix::unistd::Pid;
@@ -24,6 +24,7 @@ use crate::listeners::Listeners;
 use crate::reload::{LastRefusal, Reload, Waiting};
 use crate::servers::Servers;
 use crate::signals::{Request, Signals};
+use crate::tainted::Tainted;
 use crate::workers::Worker;
 use crate::{Configured, Roles, Settings, StartError, Stopped};
 
@@ -33,8 +34,8 @@ const STOP_GRACE: Duration = Duration::from_secs(1);
 /// What can happen to the master.
 #[derive(Debug)]
 pub(crate) enum Event {
-    /// The worker of this index says something.
-    Report(usize, Report),
+    /// A worker says something.
+    Report(Pid, Report),
     /// The broker says something.
     BrokerReport(Report),
     /// A client of the control socket asks for something.
@@ -91,6 +92,8 @@ pub(crate) struct Supervisor<'a> {
     /// When the reload that runs began.
     pub(crate) began: Instant,
     pub(crate) workers: BTreeMap<usize, Worker>,
+    /// Processes that drain while others are in their places already, oldest first.
+    pub(crate) tainted: Vec<Tainted>,
     /// When it is looked next whether they all turn their loops.
     pub(crate) next_pulse: Instant,
     /// How many workers there should be.
@@ -143,7 +146,8 @@ impl<'a> Supervisor<'a> {
             has_loaded: false,
             lost_at_start: 0,
             began: now,
-            workers: (0..settings.workers).map(|index| (index, Worker::new(now))).collect(),
+            workers: first_workers(settings.workers, now),
+            tainted: Vec::new(),
             next_pulse: now,
             wanted: settings.workers,
             settings,
@@ -161,7 +165,7 @@ impl<'a> Supervisor<'a> {
             }
             for event in self.wait() {
                 match event {
-                    Event::Report(index, report) => self.report(index, report),
+                    Event::Report(pid, report) => self.report(pid, report),
                     Event::BrokerReport(report) => self.broker_report(report),
                     Event::Control(client, ControlRequest::Reload) => self.reload_for(Some(client)),
                     Event::Control(client, ControlRequest::Status) => self.tell_status(client),
@@ -189,6 +193,7 @@ impl<'a> Supervisor<'a> {
                 self.keep_staff(now);
                 self.keep_listeners(now);
                 self.kill_stuck(now);
+                self.end_tainted(now);
                 self.feel_pulses(now);
                 self.tell_long_drains(now);
             }
@@ -212,6 +217,7 @@ impl<'a> Supervisor<'a> {
         let running = [
             self.reload_deadline(),
             self.staff_deadline(),
+            self.tainted_deadline(),
             self.broker.next_deadline(),
             self.pulse_deadline(),
             self.generations.next_deadline(),
@@ -304,9 +310,11 @@ impl<'a> Supervisor<'a> {
         }
     }
 
-    fn report(&mut self, index: usize, report: Report) {
+    fn report(&mut self, pid: Pid, report: Report) {
         let now = Instant::now();
-        let Some(pid) = self.workers.get(&index).and_then(Worker::pid) else { return };
+        let Some(index) = self.index_of(pid) else {
+            return self.tainted_reports(pid, report, now);
+        };
         match report {
             Report::Ready { generation, map_us } => {
                 self.worker_ready(index, now);
@@ -318,9 +326,8 @@ impl<'a> Supervisor<'a> {
             }
             Report::Retired { generation } => self.generations.let_go(generation, pid),
             Report::Released { listener } => self.released(index, listener),
-            Report::Fault(fault) => log_fault(index, pid, &fault),
-            // Nobody is in its place before it is gone.
-            Report::Tainted => tracing::warn!(worker = index, "a worker drains after a fault"),
+            Report::Fault(fault) => self.take_fault(index, pid, *fault, now),
+            Report::Tainted => self.taint(index, now),
             Report::News(news @ ServerNews::Ejected { .. }) => self.learn(news, pid, now),
             Report::News(_) | Report::NamesResolved => {
                 self.kill_worker(pid, "it says what only the broker knows");
@@ -329,18 +336,21 @@ impl<'a> Supervisor<'a> {
     }
 
     /// Reports that a worker sent before it died.
-    pub(crate) fn last_reports(&mut self, index: usize) {
-        let process = self.workers.get_mut(&index).and_then(|worker| worker.process.as_mut());
-        let reports = process.and_then(|process| process.reports().ok());
+    pub(crate) fn last_reports(&mut self, pid: Pid) {
+        let reports = self.process_mut(pid).and_then(|process| process.reports().ok());
         for report in reports.unwrap_or_default() {
-            self.report(index, report);
+            self.report(pid, report);
         }
+    }
+
+    pub(crate) fn take_fault(&mut self, index: usize, pid: Pid, fault: Fault, _now: Instant) {
+        log_fault(index, pid, &fault);
     }
 
     fn is_over(&self) -> bool {
         !matches!(self.phase, Phase::Running)
             && !matches!(self.reload, Reload::Compiling { .. })
-            && self.workers.values().all(|worker| worker.process.is_none())
+            && self.processes().next().is_none()
             && self.broker.process.is_none()
             && self.keeper.is_none()
     }
@@ -352,6 +362,10 @@ impl<'a> Supervisor<'a> {
             Phase::Running => unreachable!("a master that runs is not over"),
         }
     }
+}
+
+fn first_workers(count: usize, now: Instant) -> BTreeMap<usize, Worker> {
+    (0..count).map(|index| (index, Worker::new(PageNumber::new(index), now))).collect()
 }
 
 fn log_fault(worker: usize, pid: Pid, fault: &Fault) {

@@ -2,6 +2,7 @@
 
 mod broker;
 mod harness;
+mod tainted;
 
 use std::fs;
 use std::io::{ErrorKind, Read, Write};

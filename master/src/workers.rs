@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::io;
 use std::time::{Duration, Instant};
 
-use heritage::{Channel, ListenerId, Received, Report};
+use heritage::{Channel, ListenerId, PageNumber, Received, Report};
 use nix::unistd::Pid;
 
 use crate::backoff::Backoff;
@@ -97,6 +97,8 @@ impl Process {
 #[derive(Debug)]
 pub(crate) struct Worker {
     pub(crate) activity: Activity,
+    /// The page of the scoreboard that its process counts on.
+    pub(crate) page: PageNumber,
     /// None while it is vacant.
     pub(crate) process: Option<Process>,
     pub(crate) backoff: Backoff,
@@ -111,10 +113,11 @@ pub(crate) struct Worker {
 }
 
 impl Worker {
-    /// An index whose first process is to be forked now.
-    pub(crate) fn new(now: Instant) -> Self {
+    /// An index whose first process is to be forked now, to count on this page.
+    pub(crate) fn new(page: PageNumber, now: Instant) -> Self {
         Worker {
             activity: Activity::Vacant { fork_at: now },
+            page,
             process: None,
             backoff: Backoff::default(),
             restarts: 0,

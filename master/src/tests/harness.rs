@@ -212,6 +212,8 @@ pub(super) struct FakeWorker {
     held: Vec<TcpStream>,
     never_retires: bool,
     draining: bool,
+    /// It has said so, and accepts nothing any more.
+    tainted: bool,
 }
 
 impl FakeWorker {
@@ -225,6 +227,7 @@ impl FakeWorker {
             held: Vec::new(),
             never_retires: false,
             draining: false,
+            tainted: false,
             inheritance,
         }
     }
@@ -254,6 +257,8 @@ impl FakeWorker {
             });
             if self.draining {
                 self.accept();
+            }
+            if self.draining || self.tainted {
                 self.listeners.clear();
                 if self.held.is_empty() {
                     return 0;
@@ -350,6 +355,7 @@ impl FakeWorker {
 
     fn accept(&mut self) {
         let generation = self.generations.last().copied().unwrap_or_default();
+        let mut tainted = self.tainted;
         for listener in self.listeners.values() {
             while let Ok((mut client, _)) = listener.accept() {
                 let mut request = [0; 256];
@@ -358,6 +364,7 @@ impl FakeWorker {
                 self.inheritance.page.requests.fetch_add(1, Ordering::Relaxed);
                 // A request that is a report is one that this worker makes.
                 if let Ok(report) = serde_json::from_slice::<Report>(&request[..length]) {
+                    tainted |= report == Report::Tainted;
                     self.say(&report);
                 }
                 if request.starts_with(b"news") {
@@ -372,6 +379,7 @@ impl FakeWorker {
                 }
             }
         }
+        self.tainted = tainted;
     }
 
     fn say(&self, report: &Report) {

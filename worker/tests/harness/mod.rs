@@ -12,7 +12,8 @@ use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use heritage::{
-    Channel, Inheritance, InheritedImage, ListenerId, Order, Received, Report, Scoreboard,
+    Channel, Inheritance, InheritedImage, ListenerId, Order, PageNumber, Received, Report,
+    Scoreboard,
 };
 use hook::{Decision, Edit, Held, Holding, LoadError, Loaded, RequestView};
 use nix::unistd::{Pid, gettid};
@@ -142,7 +143,7 @@ impl Worker {
         let thread = thread::spawn(move || {
             IS_WORKER.set(true);
             tell.send(gettid()).unwrap();
-            let page = Scoreboard::create().unwrap().keep_only(0).unwrap();
+            let page = Scoreboard::create().unwrap().keep_only(PageNumber::new(0)).unwrap();
             let image = InheritedImage {
                 generation: 1,
                 slot: 0,
