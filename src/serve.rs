@@ -218,6 +218,12 @@ impl Roles for Children {
     }
 
     fn work(&mut self, inheritance: Inheritance) -> i32 {
-        worker::run(self.arena, inheritance)
+        // Made when the first name is wanted: most workers never want one.
+        let names = std::cell::OnceCell::new();
+        let name_host = move |start| {
+            let names = names.get_or_init(|| SymbolTable::workers(&hook::script_bindings()));
+            names.name(start).map(str::to_owned)
+        };
+        worker::run(self.arena, inheritance, Box::new(name_host))
     }
 }

@@ -1,8 +1,11 @@
 //! `pch/abi.h` in Rust: the structures that the host and a script share, field for field.
 
 use std::ffi::c_void;
+use std::net::IpAddr;
 use std::ptr;
 use std::slice;
+
+use crate::{RequestView, field};
 
 /// `KILN_ABI_VERSION`.
 pub(crate) const ABI_VERSION: u32 = image::ABI_VERSION as u32;
@@ -130,4 +133,39 @@ impl Action {
     /// What stands there before a hook has answered.
     pub(crate) const NONE: Self =
         Self { kind: 0, status: 0, text: Str::EMPTY, fields: ptr::null(), key: Str::EMPTY };
+}
+
+/// Writes a request down as `abi.h` has it. What it points to lives as long as the arguments.
+pub(crate) fn describe(
+    request: &RequestView<'_>,
+    fields: &mut Vec<Field>,
+    client: &mut (IpAddr, String),
+) -> Request {
+    let mut common = [0; COMMON_FIELDS.len()];
+    fields.clear();
+    for (index, field) in request.fields.iter().enumerate() {
+        fields.push(Field { name: Str::lend(field.name), value: Str::lend(field.value) });
+        let place = field::common_index(field.name).map(|place| &mut common[place]);
+        if let Some(place) = place
+            && *place == 0
+        {
+            *place = u16::try_from(index + 1).unwrap_or(0);
+        }
+    }
+    // Requests of one client come together: its address is rarely written anew.
+    if client.0 != request.client.ip() {
+        *client = (request.client.ip(), request.client.ip().to_string());
+    }
+    Request {
+        method: Str::lend(request.method),
+        target: Str::lend(request.target),
+        path: Str::lend(request.path),
+        query: Str::lend(request.query),
+        authority: Str::lend(request.authority),
+        client_address: Str::lend(client.1.as_bytes()),
+        fields: fields.as_ptr(),
+        fields_count: fields.len() as u32,
+        client_port: request.client.port(),
+        common,
+    }
 }

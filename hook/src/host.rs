@@ -11,7 +11,9 @@ use nix::time::{ClockId, clock_gettime};
 
 use crate::abi::{self, Context, Host, Str};
 use crate::arena::{self, Arena};
-use crate::{Edit, field};
+use crate::{Edit, faults, field};
+use heritage::FaultKind;
+use image::runtime::{HeapFault, as_host};
 
 /// Most changes that a script makes to one request.
 const EDITS_MAX: usize = 256;
@@ -44,6 +46,17 @@ pub(crate) struct Call {
     /// They point into the arena, and are gone before it is reset.
     pub(crate) edits: Vec<Edit<'static>>,
     random: u64,
+    /// Lines a second that scripts may log.
+    pub(crate) log_lines_max: u64,
+    log: LogBudget,
+}
+
+/// What was logged in one second.
+#[derive(Default)]
+struct LogBudget {
+    second: u64,
+    lines: u64,
+    dropped: u64,
 }
 
 impl Call {
@@ -51,7 +64,15 @@ impl Call {
         let nothing = std::ptr::null_mut();
         let context = Context { host: &HOST, arena_next: nothing, arena_end: nothing };
         let random = monotonic_ns() ^ (u64::from(std::process::id()) << 32);
-        Self { context, generation: 0, arena: Arena::new(), edits: Vec::new(), random }
+        Self {
+            context,
+            generation: 0,
+            arena: Arena::new(),
+            edits: Vec::new(),
+            random,
+            log_lines_max: settings::Faults::default().log_lines,
+            log: LogBudget::default(),
+        }
     }
 
     /// Makes room for another request.
@@ -62,10 +83,33 @@ impl Call {
     }
 
     /// Makes this the running call for as long as `run` takes.
-    pub(crate) fn running(&mut self, run: impl FnOnce()) {
+    pub(crate) fn running<T>(&mut self, run: impl FnOnce() -> T) -> T {
         CURRENT.store((&raw mut *self).cast(), Ordering::Relaxed);
-        run();
+        let ended = run();
         CURRENT.store(std::ptr::null_mut(), Ordering::Relaxed);
+        ended
+    }
+
+    /// Whether another line may be logged in this second. What was not is told when the next may be.
+    fn may_log(&mut self) -> bool {
+        let second = monotonic_ns() / 1_000_000_000;
+        if self.log.second != second {
+            let dropped = std::mem::take(&mut self.log.dropped);
+            self.log = LogBudget { second, ..LogBudget::default() };
+            if dropped > 0 {
+                let (generation, limit) = (self.generation, self.log_lines_max);
+                tracing::warn!(
+                    target: "script",
+                    generation,
+                    dropped,
+                    "scripts log more than faults.log_lines = {limit} lines a second: some were dropped"
+                );
+            }
+        }
+        let may = self.log.lines < self.log_lines_max;
+        self.log.lines += u64::from(may);
+        self.log.dropped += u64::from(!may);
+        may
     }
 
     /// A copy in the arena: of the bytes that the script has left over, as its own code takes them,
@@ -101,10 +145,14 @@ fn current<'a>() -> &'a mut Call {
 }
 
 extern "C" fn allocate(size: usize) -> *mut c_void {
-    current().arena.allocate(size)
+    as_host(|| current().arena.allocate(size))
 }
 
 extern "C" fn edit(kind: u32, name: Str, value: Str) -> bool {
+    as_host(|| edit_as_host(kind, name, value))
+}
+
+fn edit_as_host(kind: u32, name: Str, value: Str) -> bool {
     // SAFETY: a script lends what it passes for the length of the call.
     let (name, value) = unsafe { (name.bytes(FIELD_BYTES_MAX), value.bytes(FIELD_BYTES_MAX)) };
     let (Some(name), Some(value)) = (name, value) else { return false };
@@ -124,7 +172,14 @@ extern "C" fn edit(kind: u32, name: Str, value: Str) -> bool {
 }
 
 extern "C" fn log(level: u32, text: Str) {
-    // SAFETY: as in `edit`.
+    as_host(|| log_as_host(level, text));
+}
+
+fn log_as_host(level: u32, text: Str) {
+    if !current().may_log() {
+        return;
+    }
+    // SAFETY: as in `edit`. It is read before anything is locked.
     let text = unsafe { text.bytes(usize::MAX >> 1) }.unwrap_or_default();
     let text = String::from_utf8_lossy(&text[..text.len().min(LOG_LINE_BYTES_MAX)]);
     let generation = current().generation;
@@ -177,7 +232,7 @@ fn clock_of(effect: fn(&Host) -> extern "C" fn() -> u64, otherwise: extern "C" f
     clock() as i64
 }
 
-/// `__assert_fail`: says what failed where, then fails as `abort` does.
+/// `__assert_fail`.
 extern "C" fn assert_fail(
     condition: *const c_char,
     file: *const c_char,
@@ -188,30 +243,33 @@ extern "C" fn assert_fail(
         // SAFETY: the compiler passes literals.
         unsafe { std::ffi::CStr::from_ptr(pointer) }.to_string_lossy()
     };
-    tracing::error!(
-        target: "script",
-        "{}:{line}: {}: assertion `{}` failed",
-        text(file),
-        text(function),
-        text(condition)
-    );
-    abort()
+    let (condition, file, function) = (text(condition), text(file), text(function));
+    let message = format!("{file}:{line}: {function}: assertion `{condition}` failed");
+    faults::raise(FaultKind::FailedAssertion, &message)
 }
 
-/// `abort`, and what ends like it. The worker dies and is replaced.
+/// `abort`, and what ends like it.
 extern "C" fn abort() -> ! {
-    std::process::abort()
+    faults::raise(FaultKind::Abort, "it called abort")
 }
 
-/// A script has broken its heap, and nothing that it does further can be relied on.
-pub(crate) fn heap_fault(sentence: &str) -> ! {
-    tracing::error!(target: "script", "{sentence}");
-    abort()
+/// The canary of a frame was overwritten (`-fstack-protector`).
+extern "C" fn stack_smashed() -> ! {
+    faults::raise(FaultKind::Abort, "it wrote beyond the end of a local array")
+}
+
+/// A script has broken its heap, and nothing that it does further can be relied on; or it takes more of
+/// it than it may.
+pub(crate) fn heap_fault(what: HeapFault, sentence: &str) -> ! {
+    let kind = match what {
+        HeapFault::Misuse => FaultKind::HeapMisuse,
+        HeapFault::Exhaustion => FaultKind::MemoryBudget,
+    };
+    faults::raise(kind, sentence)
 }
 
 extern "C" fn pure_virtual() -> ! {
-    tracing::error!(target: "script", "a pure virtual function was called");
-    abort()
+    faults::raise(FaultKind::PureVirtualCall, "a pure virtual function was called")
 }
 
 /// Kiln's own version of symbols that scripts link against, beside those of the image's runtime.
@@ -223,7 +281,7 @@ pub fn script_bindings() -> Vec<(&'static str, u64)> {
         ("__assert_fail", assert_fail as *const () as u64),
         ("__cxa_pure_virtual", pure_virtual as *const () as u64),
         ("__cxa_deleted_virtual", pure_virtual as *const () as u64),
-        ("__stack_chk_fail", abort as *const () as u64),
+        ("__stack_chk_fail", stack_smashed as *const () as u64),
         ("_ZNSt6chrono3_V212steady_clock3nowEv", steady_clock_now as *const () as u64),
         ("_ZNSt6chrono3_V212system_clock3nowEv", system_clock_now as *const () as u64),
     ]);

@@ -1,42 +1,93 @@
-//! The hook stack: scripts run on a stack of their own, with a guard page below it.
+//! The hook stack: scripts run on a stack of their own, with a guard below it, and can be left in the
+//! middle of anything.
 //!
 //! A script that recurses without end hits the guard and not the worker's own frames. The switch is
-//! some twenty instructions. Unwinders and debuggers walk across it by its unwind table.
+//! some thirty instructions. Unwinders and debuggers walk across it by its unwind table.
+//!
+//! ```text
+//!   enter --switch--> function ... returns ------------------------> enter answers Returned
+//!                        |
+//!                        +-- a signal handler sets the program counter to the landing, or
+//!                        +-- the host calls abandon() --landing------> enter answers Abandoned
+//! ```
+//!
+//! Nothing unwinds: the frames between are forgotten as they are. So whoever calls or is called by a
+//! script leaves nothing in them that has to be dropped, and whoever lands puts in order what those
+//! frames would have (`runtime::call_abandoned`). The landing restores what a function has to
+//! preserve, and how the CPU computes with floating point.
 //!
 //! Profilers follow frame pointers, which scripts have and the rest of the worker has not: there the
 //! register holds anything, and perf drops a chain of callers that ends in nonsense. So the chain ends
 //! with whoever called a hook.
 
+use std::cell::UnsafeCell;
 use std::ffi::c_void;
 use std::io;
 use std::num::NonZeroUsize;
+use std::ops::Range;
 use std::ptr::NonNull;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 use nix::sys::mman::{MapFlags, ProtFlags, mmap_anonymous, mprotect, munmap};
 
-/// Bytes of the stack: what a thread of the C library has, rounded down for the guard.
+/// Bytes of the stack: what a thread of the C library has.
 const STACK_BYTES: usize = 8 << 20;
-const GUARD_BYTES: usize = 64 << 10;
+/// Wider than any frame is likely to be: a function with a large array begins to write at its far end.
+const GUARD_BYTES: usize = 1 << 20;
+
+/// Where the stack pointer is to be for the landing; 0 while nobody is on a hook stack.
+static LANDING: AtomicUsize = AtomicUsize::new(0);
+
+/// How often a stack was entered. Who looks twice and sees the same number sees the same call.
+static ENTERED: AtomicU64 = AtomicU64::new(0);
 
 /// A guarded stack.
 pub(crate) struct HookStack {
     lowest: NonNull<c_void>,
 }
 
+/// How a call on a hook stack ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[must_use]
+pub(crate) enum Ended {
+    /// The function has returned.
+    Returned,
+    /// It never will.
+    Abandoned,
+}
+
 std::arch::global_asm!(
     ".globl kiln_on_stack",
     ".type kiln_on_stack,@function",
-    "kiln_on_stack:", // (stack top, function, argument)
+    "kiln_on_stack:", // (stack top, function, argument) -> whether it was abandoned
     ".cfi_startproc",
     "mov rax, [rsp]",
     "push rbp",
-    ".cfi_def_cfa_offset 16",
-    ".cfi_offset rbp, -16",
+    ".cfi_adjust_cfa_offset 8",
+    ".cfi_rel_offset rbp, 0",
     "push rbx",
-    ".cfi_def_cfa_offset 24",
-    ".cfi_offset rbx, -24",
+    ".cfi_adjust_cfa_offset 8",
+    ".cfi_rel_offset rbx, 0",
+    "push r12",
+    ".cfi_adjust_cfa_offset 8",
+    ".cfi_rel_offset r12, 0",
+    "push r13",
+    ".cfi_adjust_cfa_offset 8",
+    ".cfi_rel_offset r13, 0",
+    "push r14",
+    ".cfi_adjust_cfa_offset 8",
+    ".cfi_rel_offset r14, 0",
+    "push r15",
+    ".cfi_adjust_cfa_offset 8",
+    ".cfi_rel_offset r15, 0",
+    "sub rsp, 8",
+    ".cfi_adjust_cfa_offset 8",
+    "stmxcsr [rsp]",
+    "fnstcw [rsp + 4]",
     "mov rbx, rsp",
     ".cfi_def_cfa_register rbx",
+    "mov [rip + {landing}], rsp",
+    "inc qword ptr [rip + {entered}]",
     // The last frame for those who follow frame pointers: it returns to the caller, and has no next.
     "mov [rdi - 8], rax",
     "mov qword ptr [rdi - 16], 0",
@@ -45,25 +96,74 @@ std::arch::global_asm!(
     "mov rdi, rdx",
     "call rsi",
     "mov rsp, rbx",
+    ".cfi_def_cfa_register rsp",
+    "xor eax, eax",
+    "2:",
+    "mov qword ptr [rip + {landing}], 0",
+    "add rsp, 8",
+    ".cfi_adjust_cfa_offset -8",
+    "pop r15",
+    ".cfi_adjust_cfa_offset -8",
+    ".cfi_restore r15",
+    "pop r14",
+    ".cfi_adjust_cfa_offset -8",
+    ".cfi_restore r14",
+    "pop r13",
+    ".cfi_adjust_cfa_offset -8",
+    ".cfi_restore r13",
+    "pop r12",
+    ".cfi_adjust_cfa_offset -8",
+    ".cfi_restore r12",
     "pop rbx",
-    ".cfi_def_cfa rsp, 16",
+    ".cfi_adjust_cfa_offset -8",
     ".cfi_restore rbx",
     "pop rbp",
-    ".cfi_def_cfa_offset 8",
+    ".cfi_adjust_cfa_offset -8",
     ".cfi_restore rbp",
     "ret",
+    // Here the stack pointer is as it was before the switch, and nothing else is as it was.
+    ".globl kiln_landing",
+    "kiln_landing:",
+    ".cfi_def_cfa_offset 64",
+    ".cfi_offset rbp, -16",
+    ".cfi_offset rbx, -24",
+    ".cfi_offset r12, -32",
+    ".cfi_offset r13, -40",
+    ".cfi_offset r14, -48",
+    ".cfi_offset r15, -56",
+    "cld",
+    "fninit",
+    "fldcw [rsp + 4]",
+    "ldmxcsr [rsp]",
+    "mov eax, 1",
+    "jmp 2b",
     ".cfi_endproc",
     ".size kiln_on_stack, . - kiln_on_stack",
+    "",
+    ".globl kiln_abandon",
+    ".type kiln_abandon,@function",
+    "kiln_abandon:",
+    "mov rsp, [rip + {landing}]",
+    "jmp kiln_landing",
+    ".size kiln_abandon, . - kiln_abandon",
+    landing = sym LANDING,
+    entered = sym ENTERED,
 );
 
 unsafe extern "C" {
-    fn kiln_on_stack(top: *mut c_void, function: extern "C" fn(*mut c_void), argument: *mut c_void);
+    fn kiln_on_stack(
+        top: *mut c_void,
+        function: extern "C" fn(*mut c_void),
+        argument: *mut c_void,
+    ) -> u32;
+    fn kiln_landing();
+    fn kiln_abandon() -> !;
 }
 
 impl HookStack {
     /// Reserves it; pages cost nothing until they are used.
     pub(crate) fn new() -> io::Result<Self> {
-        let size = NonZeroUsize::new(STACK_BYTES).expect("a stack has bytes");
+        let size = NonZeroUsize::new(GUARD_BYTES + STACK_BYTES).expect("a stack has bytes");
         let access = ProtFlags::PROT_READ | ProtFlags::PROT_WRITE;
         let flags = MapFlags::MAP_PRIVATE | MapFlags::MAP_NORESERVE | MapFlags::MAP_STACK;
         // SAFETY: a new mapping at an address of the kernel's choice.
@@ -78,20 +178,90 @@ impl HookStack {
     ///
     /// # Safety
     ///
-    /// Nobody else is on this stack, and no exception leaves `function`.
-    pub(crate) unsafe fn call(&self, function: extern "C" fn(*mut c_void), argument: *mut c_void) {
+    /// Nobody is on a hook stack, no exception leaves `function`, and what it has begun may be left as
+    /// it is at any moment.
+    pub(crate) unsafe fn call(
+        &self,
+        function: extern "C" fn(*mut c_void),
+        argument: *mut c_void,
+    ) -> Ended {
+        debug_assert!(!is_entered(), "hooks don't nest");
         // SAFETY: the top is the end of the mapping, aligned as the ABI wants it before a call.
-        unsafe {
-            let top = self.lowest.as_ptr().byte_add(STACK_BYTES);
-            kiln_on_stack(top, function, argument);
+        let is_abandoned = unsafe {
+            let top = self.lowest.as_ptr().byte_add(GUARD_BYTES + STACK_BYTES);
+            kiln_on_stack(top, function, argument)
+        };
+        if is_abandoned == 0 {
+            return Ended::Returned;
         }
+        image::runtime::call_abandoned();
+        Ended::Abandoned
+    }
+
+    /// Addresses of the guard.
+    pub(crate) fn guard(&self) -> Range<usize> {
+        let lowest = self.lowest.as_ptr() as usize;
+        lowest..lowest + GUARD_BYTES
     }
 }
 
 impl Drop for HookStack {
     fn drop(&mut self) {
         // SAFETY: the mapping is this stack's, and nobody is on it.
-        let unmapped = unsafe { munmap(self.lowest, STACK_BYTES) };
+        let unmapped = unsafe { munmap(self.lowest, GUARD_BYTES + STACK_BYTES) };
         debug_assert!(unmapped.is_ok(), "the mapping was made by new()");
+    }
+}
+
+/// Whether somebody is on a hook stack.
+pub(crate) fn is_entered() -> bool {
+    LANDING.load(Ordering::Relaxed) != 0
+}
+
+/// The number of the call that runs, or of the last one that ran.
+pub(crate) fn entered() -> u64 {
+    ENTERED.load(Ordering::Relaxed)
+}
+
+/// For a signal handler: where program counter and stack pointer have to be for the call to be
+/// abandoned; none while nobody is on a hook stack.
+pub(crate) fn landing() -> Option<(usize, usize)> {
+    let stack_pointer = LANDING.load(Ordering::Relaxed);
+    (stack_pointer != 0).then_some((kiln_landing as *const () as usize, stack_pointer))
+}
+
+/// Leaves the call that runs.
+///
+/// # Safety
+///
+/// Somebody is on a hook stack; what the frames above hold is not missed.
+pub(crate) unsafe fn abandon() -> ! {
+    // SAFETY: the caller upholds it.
+    unsafe { kiln_abandon() }
+}
+
+/// A value of the one thread that a worker has, which its signal handlers reach too.
+///
+/// What is behind it is touched either while nobody is on a hook stack, or by a handler or a fault
+/// that ends the call: never by both at once.
+pub(crate) struct OfThread<T>(UnsafeCell<T>);
+
+// SAFETY: a worker has one thread.
+unsafe impl<T> Sync for OfThread<T> {}
+
+impl<T> OfThread<T> {
+    pub(crate) const fn new(value: T) -> Self {
+        Self(UnsafeCell::new(value))
+    }
+
+    /// The value.
+    ///
+    /// # Safety
+    ///
+    /// No other reference to it is alive.
+    #[allow(clippy::mut_from_ref, reason = "the caller upholds that there is one")]
+    pub(crate) unsafe fn get(&self) -> &mut T {
+        // SAFETY: the caller upholds it.
+        unsafe { &mut *self.0.get() }
     }
 }

@@ -25,7 +25,7 @@ use std::ffi::c_void;
 use std::io;
 use std::num::NonZeroUsize;
 use std::ptr::NonNull;
-use std::sync::atomic::{AtomicPtr, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicPtr, Ordering, compiler_fence};
 
 use nix::sys::mman::{MapFlags, MmapAdvise, ProtFlags, madvise, mmap_anonymous, mprotect, munmap};
 use rlsf::Tlsf;
@@ -60,6 +60,49 @@ static CURRENT: AtomicPtr<Heap> = AtomicPtr::new(std::ptr::null_mut());
 /// What is done about a script that breaks its heap; the sentence says how.
 static FAULT: AtomicPtr<()> = AtomicPtr::new(std::ptr::null_mut());
 
+/// What a script does to its heap that ends its call.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum HeapFault {
+    /// It has broken it.
+    Misuse,
+    /// It has taken more than one call may.
+    Exhaustion,
+}
+
+/// Whether the host works on behalf of a script and must not be left in the middle.
+static HOST_AT_WORK: AtomicBool = AtomicBool::new(false);
+
+/// For as long as it lives the host is at work.
+pub(crate) struct AtWork {
+    before: bool,
+}
+
+impl AtWork {
+    pub(crate) fn begin() -> Self {
+        let before = HOST_AT_WORK.load(Ordering::Relaxed);
+        HOST_AT_WORK.store(true, Ordering::Relaxed);
+        // A signal handler of this thread looks at it.
+        compiler_fence(Ordering::SeqCst);
+        AtWork { before }
+    }
+
+    pub(crate) fn is_any() -> bool {
+        HOST_AT_WORK.load(Ordering::Relaxed)
+    }
+}
+
+impl Drop for AtWork {
+    fn drop(&mut self) {
+        compiler_fence(Ordering::SeqCst);
+        HOST_AT_WORK.store(self.before, Ordering::Relaxed);
+    }
+}
+
+/// Whatever the host was at was abandoned.
+pub(crate) fn host_is_done() {
+    HOST_AT_WORK.store(false, Ordering::Relaxed);
+}
+
 /// What stands before each block.
 #[repr(C)]
 struct Mark {
@@ -90,6 +133,10 @@ pub(crate) struct Heap {
     grown: usize,
     secret: usize,
     in_use: usize,
+    /// The most that may be in use while the call lasts that runs.
+    call_in_use_max: usize,
+    /// Whether that call asked for more than there is.
+    is_exhausted: bool,
     /// The most that was in use since the last [`Heap::settle`].
     peak: usize,
     /// The most that was in use since pages were given back.
@@ -129,6 +176,8 @@ impl OwnHeap {
             grown: base,
             secret: base.rotate_left(29) ^ 0x9e37_79b9_7f4a_7c15,
             in_use: 0,
+            call_in_use_max: usize::MAX,
+            is_exhausted: false,
             peak: 0,
             touched: 0,
             small: [Kept { first: std::ptr::null_mut(), count: 0 }; SMALL_SIZES],
@@ -146,6 +195,21 @@ impl OwnHeap {
     pub(crate) fn bytes_in_use(&self) -> u64 {
         // SAFETY: it lives as long as its owner, and nobody else looks at it between two entries.
         unsafe { self.0.as_ref() }.in_use as u64
+    }
+
+    /// The next call may take so many bytes more than are in use.
+    pub(crate) fn begin_call(&mut self, bytes_max: u64) {
+        // SAFETY: as above.
+        let heap = unsafe { self.0.as_mut() };
+        let bytes_max = usize::try_from(bytes_max).unwrap_or(usize::MAX);
+        heap.call_in_use_max = heap.in_use.saturating_add(bytes_max);
+        heap.is_exhausted = false;
+    }
+
+    /// Whether the last call asked for more than the heap has.
+    pub(crate) fn is_exhausted(&self) -> bool {
+        // SAFETY: as above.
+        unsafe { self.0.as_ref() }.is_exhausted
     }
 
     /// Gives memory back of which a burst has left much unused; to be called now and then.
@@ -171,14 +235,26 @@ impl Heap {
     /// A block of `size` bytes, or null when the heap is full. `align` is a power of two, or 0 for
     /// the alignment that every block has.
     fn allocate(&mut self, size: usize, align: usize) -> *mut u8 {
+        let _at_work = AtWork::begin();
         let align = align.max(ALIGN);
         let place = self.take_kept(size, align).unwrap_or_else(|| self.allocate_anew(size, align));
-        if !place.is_null() {
-            self.mark(place, size, align);
-            self.in_use += size;
-            self.peak = self.peak.max(self.in_use);
+        if place.is_null() {
+            self.is_exhausted = true;
+            return place;
         }
+        self.mark(place, size, align);
+        self.count(self.in_use + size);
         place
+    }
+
+    /// So many bytes are in use now.
+    fn count(&mut self, in_use: usize) {
+        self.in_use = in_use;
+        self.peak = self.peak.max(in_use);
+        if in_use > self.call_in_use_max {
+            self.call_in_use_max = usize::MAX;
+            fault(HeapFault::Exhaustion, "it has allocated more than one call may");
+        }
     }
 
     fn allocate_anew(&mut self, size: usize, align: usize) -> *mut u8 {
@@ -208,7 +284,7 @@ impl Heap {
         let next = kept.first as usize;
         if next != 0 && (next < self.base || next >= self.grown || !next.is_multiple_of(ALIGN)) {
             *kept = Kept { first: std::ptr::null_mut(), count: 0 };
-            fault(&format!(
+            misuse(&format!(
                 "memory of the scripts' heap was written to after it was freed, at {place:p}"
             ));
         }
@@ -243,6 +319,7 @@ impl Heap {
 
     /// Ends a block; its place was given by this heap, or a fault says that it was not.
     fn release(&mut self, place: *mut u8) {
+        let _at_work = AtWork::begin();
         let (size, align) = self.check(place, "freed");
         self.in_use -= size;
         // SAFETY: the mark says that it is a block; without one it is no block any more. As many bytes
@@ -257,6 +334,7 @@ impl Heap {
 
     /// Changes a block's size; null when the heap is full, and then the block is as it was.
     fn resize(&mut self, place: *mut u8, size: usize) -> *mut u8 {
+        let _at_work = AtWork::begin();
         let (old, align) = self.check(place, "reallocated");
         if align > ALIGN {
             return self.move_to_new(place, old, size);
@@ -272,8 +350,7 @@ impl Heap {
         // SAFETY: as in `allocate`.
         let place = unsafe { block.as_ptr().add(before) };
         self.mark(place, size, ALIGN);
-        self.in_use = self.in_use - old + size;
-        self.peak = self.peak.max(self.in_use);
+        self.count(self.in_use - old + size);
         place
     }
 
@@ -298,7 +375,7 @@ impl Heap {
     fn check(&self, place: *mut u8, what: &str) -> (usize, usize) {
         let address = place as usize;
         if address < self.base + MARK_BYTES || address >= self.grown {
-            fault(&format!(
+            misuse(&format!(
                 "{place:p} was {what}, which is not memory of the scripts' heap ({:#x} to {:#x})",
                 self.base, self.grown
             ));
@@ -309,7 +386,7 @@ impl Heap {
             mark = unsafe { mark_of(place).read() };
         }
         if mark.seal != self.seal(place, mark.request) {
-            fault(&format!(
+            misuse(&format!(
                 "{place:p} was {what}, where no block of the scripts' heap begins: it was freed \
                  before, or it is inside of a block, or something was written in front of it"
             ));
@@ -408,23 +485,22 @@ fn mark_of(place: *mut u8) -> *mut Mark {
     place.wrapping_sub(MARK_BYTES).cast()
 }
 
-/// Sets what is done about a script that breaks its heap.
-pub(crate) fn on_fault(fault: fn(&str) -> !) {
+/// Sets what is done about a script that breaks its heap or takes too much of it.
+pub(crate) fn on_fault(fault: fn(HeapFault, &str) -> !) {
     FAULT.store(fault as *mut (), Ordering::Relaxed);
 }
 
-/// No generation is running.
-pub(crate) fn leave() {
-    CURRENT.store(std::ptr::null_mut(), Ordering::Relaxed);
+/// A script has broken its heap.
+fn misuse(sentence: &str) -> ! {
+    fault(HeapFault::Misuse, sentence)
 }
 
-/// A script has broken its heap.
-fn fault(sentence: &str) -> ! {
+fn fault(what: HeapFault, sentence: &str) -> ! {
     let handler = FAULT.load(Ordering::Relaxed);
     if !handler.is_null() {
         // SAFETY: `on_fault` put a function of this type there.
-        let handler: fn(&str) -> ! = unsafe { std::mem::transmute(handler) };
-        handler(sentence);
+        let handler: fn(HeapFault, &str) -> ! = unsafe { std::mem::transmute(handler) };
+        handler(what, sentence);
     }
     eprintln!("kiln: {sentence}");
     std::process::abort()

@@ -31,6 +31,12 @@ const NO_ARGUMENTS: Arguments = (0, std::ptr::null(), std::ptr::null());
 /// never come to an end.
 const DESTRUCTORS_RUN_MAX: usize = 1 << 20;
 
+/// How the code of an image is run: on which stack, and what becomes of a call that does not come back.
+pub trait Enter {
+    /// Runs `inside`. False if it was abandoned: then it stands somewhere in the middle for ever.
+    fn enter(&mut self, inside: &mut dyn FnMut()) -> bool;
+}
+
 /// Why an image could not be put to use.
 #[derive(Debug, thiserror::Error)]
 pub enum MapError {
@@ -41,21 +47,40 @@ pub enum MapError {
     #[error("cannot reserve the scripts' memory: {0}")]
     Heap(std::io::Error),
     /// A static initialiser threw.
-    #[error("a static initialiser threw {0}")]
-    Initialiser(String),
+    #[error("a static initialiser threw {thrown}")]
+    Initialiser {
+        /// Type and message of what it threw.
+        thrown: String,
+        /// The image, to be asked for where, and to be retired.
+        image: Box<Mapped>,
+    },
+    /// A static initialiser did not come back.
+    #[error("a static initialiser failed")]
+    Abandoned {
+        /// The image, to be asked for where.
+        image: Box<Mapped>,
+    },
+}
+
+/// How a call into an image came to no good end.
+enum Failed {
+    Thrown(String),
+    Abandoned,
 }
 
 /// A mapped, initialised image.
 ///
-/// Dropping it runs its finalisers and unmaps it: no code of it may be running then, and nobody may
-/// hold a pointer into it.
+/// Dropping it unmaps it: no code of it may be running then, and nobody may hold a pointer into it.
 #[derive(Debug)]
 pub struct Mapped {
     image: Sealed,
+    /// Whether a call of it was abandoned: nothing of it is to be relied on, and no more of its code is
+    /// run than is asked for.
+    is_ruined: bool,
     /// What its code allocates from; none for a program, which has the C library's.
     heap: Option<OwnHeap>,
-    // Dropping it tells debuggers that the image is gone.
-    _debugged: Debugged,
+    /// Dropping it tells debuggers that the image is gone.
+    debugged: Debugged,
 }
 
 /// A function of a mapped image that the host calls. Good for as long as the image is mapped.
@@ -70,7 +95,7 @@ pub struct Hook {
 /// Nobody else touches it, so it costs addresses and one page: the one written for core files.
 #[derive(Debug)]
 struct Debugged {
-    _file: memmap2::Mmap,
+    file: memmap2::Mmap,
     entry: *mut c_void,
 }
 
@@ -84,7 +109,7 @@ impl Debugged {
         let file = file.make_read_only()?;
         // SAFETY: the mapping lives until the entry is gone again.
         let entry = unsafe { ffi::kiln_debug_register(file.as_ptr().cast(), file.len() as u64) };
-        Ok(Self { _file: file, entry })
+        Ok(Self { file, entry })
     }
 }
 
@@ -148,14 +173,21 @@ mod ffi {
 impl Mapped {
     /// Maps the image of scripts at its slot, makes its exceptions known and runs its initialisers.
     /// All that its code allocates has to fit `heap_bytes_max`.
-    pub fn new(image: Sealed, heap_bytes_max: u64) -> Result<Self, MapError> {
+    pub fn new(
+        image: Sealed,
+        heap_bytes_max: u64,
+        enter: &mut dyn Enter,
+    ) -> Result<Self, MapError> {
         let heap = OwnHeap::new(heap_bytes_max).map_err(MapError::Heap)?;
-        let mapped = Self::prepare(image, Some(heap))?;
+        let mut mapped = Self::prepare(image, Some(heap))?;
         let initialisers = mapped.image.manifest.initialisers.clone();
-        for table in initialisers {
-            mapped.run_table(table)?;
+        let initialised = initialisers.into_iter().try_for_each(|it| mapped.run_table(it, enter));
+        let image = Box::new(mapped);
+        match initialised {
+            Ok(()) => Ok(*image),
+            Err(Failed::Thrown(thrown)) => Err(MapError::Initialiser { thrown, image }),
+            Err(Failed::Abandoned) => Err(MapError::Abandoned { image }),
         }
-        Ok(mapped)
     }
 
     /// The same for a program: an exception that leaves an initialiser ends the process, and `exit`
@@ -182,7 +214,7 @@ impl Mapped {
     fn prepare(image: Sealed, heap: Option<OwnHeap>) -> Result<Self, MapError> {
         map_segments(&image)?;
         let debugged = Debugged::register(&image)?;
-        let mapped = Self { image, heap, _debugged: debugged };
+        let mapped = Self { image, is_ruined: false, heap, debugged };
         mapped.register_frames();
         Ok(mapped)
     }
@@ -202,17 +234,38 @@ impl Mapped {
         self.heap.as_ref().map_or(0, OwnHeap::bytes_in_use)
     }
 
+    /// The next call may allocate so many bytes that it does not give back.
+    pub fn begin_call(&mut self, heap_bytes_max: u64) {
+        if let Some(heap) = &mut self.heap {
+            heap.begin_call(heap_bytes_max);
+        }
+    }
+
+    /// Whether the last call asked for more memory than all of its generation may have.
+    pub fn is_exhausted(&self) -> bool {
+        self.heap.as_ref().is_some_and(OwnHeap::is_exhausted)
+    }
+
     /// Gives back memory that its code no longer uses; to be called now and then between two calls.
     pub fn settle(&mut self) {
-        if let Some(heap) = &mut self.heap {
+        if let Some(heap) = self.heap.as_mut().filter(|_| !self.is_ruined) {
             heap.settle();
         }
     }
 
-    /// Runs its destructors and finalisers and unmaps it, with all that it has allocated. What came
-    /// out of one of them is told, and does not keep the others from running.
-    pub fn retire(mut self, mut thrown: impl FnMut(&str)) {
-        self.finalise(&mut thrown);
+    /// A call was abandoned: its heap and its objects may be in any state, and are never put in order.
+    pub fn ruin(&mut self) {
+        self.is_ruined = true;
+    }
+
+    /// Whether a call was abandoned.
+    pub fn is_ruined(&self) -> bool {
+        self.is_ruined
+    }
+
+    /// The file, as it is mapped for debuggers: an ELF file with symbols and line tables.
+    pub fn file(&self) -> &[u8] {
+        &self.debugged.file
     }
 
     fn heap(&self) -> *mut c_void {
@@ -243,28 +296,45 @@ impl Mapped {
         self.image.manifest.eh_frame.start as *const c_void
     }
 
-    fn run_table(&self, table: Range<u64>) -> Result<(), MapError> {
+    fn run_table(&mut self, table: Range<u64>, enter: &mut dyn Enter) -> Result<(), Failed> {
         let (first, count) = (functions(&table), function_count(&table));
         let (argc, argv, environment) = NO_ARGUMENTS;
         let heap = self.heap();
+        let mut description = std::ptr::null_mut();
         // SAFETY: the table was checked to be aligned and mapped; its words are functions that the
         // linker put there, or null. Exceptions end in the callee.
-        let thrown =
-            unsafe { thrown(ffi::kiln_run_functions(heap, first, count, argc, argv, environment)) };
-        thrown.map_err(MapError::Initialiser)
+        let has_returned = enter.enter(&mut || unsafe {
+            description = ffi::kiln_run_functions(heap, first, count, argc, argv, environment);
+        });
+        if !has_returned {
+            self.ruin();
+            return Err(Failed::Abandoned);
+        }
+        // SAFETY: the callee has set it.
+        unsafe { thrown(description) }.map_err(Failed::Thrown)
     }
 
     /// Runs, newest first, what the image has registered for its end, and then its finalisers, last
-    /// first, within a table as well. A second time there is nothing left to run.
-    fn finalise(&mut self, told: &mut dyn FnMut(&str)) {
+    /// first, within a table as well. What one of them throws is told, and does not keep the others
+    /// from running. False if one was abandoned: then nothing more is run. Of a ruined image nothing
+    /// is, and a second time there is nothing left.
+    pub fn finalise(&mut self, enter: &mut dyn Enter, told: &mut dyn FnMut(&str)) -> bool {
         let heap = self.heap();
-        if heap.is_null() {
-            return;
+        if heap.is_null() || self.is_ruined {
+            return true;
         }
+        self.begin_call(u64::MAX);
         for _ in 0..DESTRUCTORS_RUN_MAX {
-            let mut description = std::ptr::null_mut();
+            let (mut description, mut is_left) = (std::ptr::null_mut(), false);
             // SAFETY: the image is still mapped, and what it registered is its own code.
-            if !unsafe { ffi::kiln_run_destructor(heap, &raw mut description) } {
+            let has_returned = enter.enter(&mut || unsafe {
+                is_left = ffi::kiln_run_destructor(heap, &raw mut description);
+            });
+            if !has_returned {
+                self.ruin();
+                return false;
+            }
+            if !is_left {
                 break;
             }
             // SAFETY: the callee has set it.
@@ -276,10 +346,13 @@ impl Mapped {
         let entries = finalisers.iter().flat_map(|table| table.clone().step_by(size_of::<u64>()));
         for entry in entries.collect::<Vec<_>>().into_iter().rev() {
             let one = entry..entry + size_of::<u64>() as u64;
-            if let Err(MapError::Initialiser(thrown)) = self.run_table(one) {
-                told(&thrown);
+            match self.run_table(one, enter) {
+                Err(Failed::Thrown(thrown)) => told(&thrown),
+                Err(Failed::Abandoned) => return false,
+                Ok(()) => {}
             }
         }
+        true
     }
 
     /// Calls a program's `main` with these arguments and returns its exit code.
@@ -335,7 +408,6 @@ unsafe fn thrown(description: *mut c_char) -> Result<(), String> {
 #[allow(unsafe_code)]
 impl Drop for Mapped {
     fn drop(&mut self) {
-        self.finalise(&mut |thrown| eprintln!("kiln: an image that goes away threw {thrown}"));
         let slot = self.image.slot;
         let (start, end) = (slot.base as usize, (slot.base + slot.size) as usize);
         // SAFETY: the tables were registered when the image was mapped, and nothing of the image

@@ -8,11 +8,13 @@
 #include <cstring>
 #include <cxxabi.h>
 #include <exception>
+#include <link.h>
 #include <mutex>
 #include <new>
 #include <pthread.h>
 #include <typeinfo>
 #include <unistd.h>
+#include <unwind.h>
 #include <vector>
 
 #include "heap.h"
@@ -181,6 +183,98 @@ class FloatingPoint {
   uint16_t x87_;
 };
 
+// Where an exception was thrown that no code of an image has caught: addresses of code, innermost
+// first. Noted before anything is unwound.
+constexpr size_t ADDRESSES_MAX = 32;
+uintptr_t thrown_at[ADDRESSES_MAX];
+size_t thrown_at_count;
+
+// Code of the unwinder's library. Its locks are its own: who interrupts it must not call it.
+Range unwinder{0, 0};
+
+// A walk over the frames of code that an image's entry has called, innermost first.
+struct Walk {
+  uintptr_t begin;  // the first one is at this address; 0: all are wanted
+  bool has_begun;
+  bool begins_at_call;  // the address is that of an instruction behind a call
+  bool is_throw;        // frames of the C++ library that throw are left out
+  uintptr_t *addresses;
+  size_t *count;
+  size_t max;
+};
+
+}  // namespace
+
+// The frames of code of an image are below one of this function, through which each is entered:
+// kiln_watched(function, a, b, c) calls function(a, b, c). An exception that gets so far is caught by
+// nobody in the image, and at that moment nothing is unwound yet (Itanium C++ ABI, level II, "search
+// phase").
+asm(R"(
+.text
+.globl kiln_watched
+.hidden kiln_watched
+.type kiln_watched,@function
+kiln_watched:
+  .cfi_startproc
+  .cfi_personality 0x1b, kiln_watch
+  push %rbp
+  .cfi_def_cfa_offset 16
+  .cfi_offset %rbp, -16
+  mov %rsp, %rbp
+  .cfi_def_cfa_register %rbp
+  mov %rdi, %rax
+  mov %rsi, %rdi
+  mov %rdx, %rsi
+  mov %rcx, %rdx
+  call *%rax
+  pop %rbp
+  .cfi_def_cfa %rsp, 8
+  ret
+  .cfi_endproc
+.size kiln_watched, . - kiln_watched
+)");
+extern "C" void *kiln_watched(const void *function, const void *a, const void *b, const void *c);
+
+namespace {
+
+_Unwind_Reason_Code step(_Unwind_Context *context, void *argument) {
+  auto &walk = *static_cast<Walk *>(argument);
+  int is_before = 0;
+  uintptr_t at = _Unwind_GetIPInfo(context, &is_before);
+  auto function = reinterpret_cast<void *>(_Unwind_GetRegionStart(context));
+  if (function == reinterpret_cast<void *>(kiln_watched)) return _URC_END_OF_STACK;
+  if (!walk.has_begun) {
+    if (at != walk.begin) return _URC_NO_REASON;
+    walk.has_begun = true;
+    if (walk.begins_at_call) is_before = 0;
+  }
+  if (walk.is_throw && (function == reinterpret_cast<void *>(abi::__cxa_throw) ||
+                        function == reinterpret_cast<void *>(abi::__cxa_rethrow))) {
+    *walk.count = 0;
+    walk.is_throw = false;
+    return _URC_NO_REASON;
+  }
+  if (*walk.count == walk.max) return walk.is_throw ? _URC_NO_REASON : _URC_END_OF_STACK;
+  // What calls stands before the address to which it returns, and may be the last of its function.
+  walk.addresses[(*walk.count)++] = is_before ? at : at - 1;
+  return _URC_NO_REASON;
+}
+
+int find_unwinder(dl_phdr_info *info, size_t, void *) {
+  auto sought = reinterpret_cast<uintptr_t>(&_Unwind_RaiseException);
+  uintptr_t start = UINTPTR_MAX, end = 0;
+  for (int i = 0; i < info->dlpi_phnum; i++) {
+    auto &segment = info->dlpi_phdr[i];
+    if (segment.p_type != PT_LOAD) continue;
+    uintptr_t first = info->dlpi_addr + segment.p_vaddr;
+    if (first < start) start = first;
+    if (first + segment.p_memsz > end) end = first + segment.p_memsz;
+  }
+  if (sought < start || sought >= end) return 0;
+  unwinder = Range{start, end};
+  return 1;
+}
+
 // GDB's JIT interface ("JIT Compilation Interface" in its manual): a list of ELF files in memory, and
 // a function on which GDB has a breakpoint.
 struct DebuggedFile {
@@ -302,6 +396,54 @@ void kiln_forget_image(uintptr_t start, uintptr_t end) {
   }
 }
 
+// The personality of kiln_watched.
+_Unwind_Reason_Code kiln_watch(int, _Unwind_Action actions, _Unwind_Exception_Class,
+                               _Unwind_Exception *, _Unwind_Context *) {
+  if (actions & _UA_SEARCH_PHASE) {
+    thrown_at_count = 0;
+    Walk walk{0, true, false, true, thrown_at, &thrown_at_count, ADDRESSES_MAX};
+    _Unwind_Backtrace(step, &walk);
+  }
+  return _URC_CONTINUE_UNWIND;
+}
+
+// Where the exception was thrown that the last call ended with.
+size_t kiln_thrown_at(const uintptr_t **addresses) {
+  *addresses = thrown_at;
+  return thrown_at_count;
+}
+
+// Notes where the code of an image is that calls, or that `begin` is in; `count` counts as it goes, so
+// that a walk that faults leaves what it has found.
+void kiln_backtrace(uintptr_t begin, bool is_call, uintptr_t *addresses, size_t *count, size_t max) {
+  Walk walk{begin, begin == 0, is_call, false, addresses, count, max};
+  _Unwind_Backtrace(step, &walk);
+}
+
+// To be called once before there are backtraces: what the unwinder loads, it loads now.
+void kiln_prepare_backtraces() {
+  dl_iterate_phdr(find_unwinder, nullptr);
+  uintptr_t address;
+  size_t count = 0;
+  kiln_backtrace(0, false, &address, &count, 1);
+}
+
+bool kiln_is_unwinder(uintptr_t address) {
+  return unwinder.has(reinterpret_cast<const void *>(address));
+}
+
+// A call into an image was left in the middle: what its frames would have put back is put back.
+void kiln_call_abandoned() {
+  kiln_heap = nullptr;
+  // __cxa_eh_globals of the Itanium C++ ABI: exceptions that are being handled, and how many are in
+  // flight.
+  struct Globals {
+    void *caught;
+    unsigned uncaught;
+  };
+  *reinterpret_cast<Globals *>(abi::__cxa_get_globals()) = Globals{nullptr, 0};
+}
+
 // The following enter an image. Unwinding must not reach Rust, so what is thrown ends here:
 // an answer that is not null describes the exception that came out, and is for the caller to free().
 
@@ -312,7 +454,9 @@ char *kiln_run_functions(Heap *heap, void (*const *table)(int, char **, char **)
   FloatingPoint as_before;
   return guarded([&] {
     for (size_t i = 0; i < count; i++)
-      if (table[i] != nullptr) table[i](argc, argv, environment);
+      if (table[i] != nullptr)
+        kiln_watched(reinterpret_cast<const void *>(table[i]),
+                     reinterpret_cast<const void *>(intptr_t{argc}), argv, environment);
   });
 }
 
@@ -328,7 +472,10 @@ bool kiln_run_destructor(Heap *heap, char **thrown) {
   kiln_heap_release(heap, *list);
   *list = destructor.next;
   heap->destructors_count--;
-  *thrown = guarded([&] { destructor.function(destructor.argument); });
+  *thrown = guarded([&] {
+    kiln_watched(reinterpret_cast<const void *>(destructor.function), destructor.argument, nullptr,
+                 nullptr);
+  });
   return true;
 }
 
@@ -337,7 +484,8 @@ char *kiln_call_hook(Heap *heap, void *(*hook)(void *, void *), kiln_action *act
                      kiln_request *request) {
   Running running(heap);
   FloatingPoint as_before;
-  char *thrown = guarded([&] { hook(action, request); });
+  char *thrown = guarded(
+      [&] { kiln_watched(reinterpret_cast<const void *>(hook), action, request, nullptr); });
   // They are kept until here for debuggers, which find the request of a script whose optimised code
   // has let go of it by what this frame called with what.
   asm volatile("" : : "r"(hook), "r"(action), "r"(request));

@@ -3,6 +3,7 @@
 use std::ffi::c_void;
 
 use crate::heap::{self, functions};
+pub use crate::heap::HeapFault;
 
 #[allow(unsafe_code)]
 mod ffi {
@@ -32,6 +33,21 @@ mod ffi {
         );
         pub(super) static kiln_once_callable: c_void;
         pub(super) static kiln_once_call: c_void;
+        pub(super) fn kiln_call_abandoned();
+        pub(super) fn kiln_prepare_backtraces();
+        pub(super) fn kiln_is_unwinder(address: usize) -> bool;
+        pub(super) fn kiln_thrown_at(addresses: *mut *const usize) -> usize;
+        pub(super) fn kiln_backtrace(
+            begin: usize,
+            is_call: bool,
+            addresses: *mut usize,
+            count: *mut usize,
+            max: usize,
+        );
+        pub(super) fn _Unwind_Find_FDE(
+            pc: *const c_void,
+            bases: *mut [*const c_void; 3],
+        ) -> *const c_void;
     }
 }
 
@@ -110,13 +126,88 @@ const DELETES: [&str; 12] = [
 
 /// A call into an image has ended without returning: nothing of it runs any more. To be said before
 /// anything else of this process allocates in C++.
+#[allow(unsafe_code)]
 pub fn call_abandoned() {
-    heap::leave();
+    heap::host_is_done();
+    // SAFETY: it sets what is this thread's, and nothing of an image runs.
+    unsafe { ffi::kiln_call_abandoned() };
 }
 
-/// Sets what is done about a script that breaks its heap; the sentence that it gets says how.
-pub fn on_heap_fault(fault: fn(&str) -> !) {
+/// Sets what is done about a script that breaks its heap, or takes too much of it in one call; the
+/// sentence says how.
+pub fn on_heap_fault(fault: fn(HeapFault, &str) -> !) {
     heap::on_fault(fault);
+}
+
+/// Does something on behalf of a script that must not be left in the middle.
+pub fn as_host<T>(work: impl FnOnce() -> T) -> T {
+    let _at_work = heap::AtWork::begin();
+    work()
+}
+
+/// Whether the code that was interrupted is the heap, or within [`as_host`].
+pub fn is_host_at_work() -> bool {
+    heap::AtWork::is_any()
+}
+
+/// Code that a signal has interrupted.
+#[derive(Clone, Copy, Debug)]
+pub struct Interrupted {
+    /// Its address.
+    pub at: usize,
+    /// Whether that is the address behind a call, and not the one of the instruction itself.
+    pub is_call: bool,
+}
+
+/// Notes the addresses of the code of an image that runs, and of what it has called: from the
+/// interrupted code, or from the caller of this function. `count` counts as it goes, so that it is
+/// right even if a ruined stack makes this fault.
+#[allow(unsafe_code)]
+pub fn backtrace(from: Option<Interrupted>, addresses: &mut [usize], count: &mut usize) {
+    if from.is_none() {
+        *count = 0;
+    }
+    let (begin, is_call) = from.map_or((0, false), |from| (from.at, from.is_call));
+    // SAFETY: there is room for as many as are said.
+    unsafe {
+        let (first, max) = (addresses.as_mut_ptr(), addresses.len());
+        ffi::kiln_backtrace(begin, is_call, first, count, max);
+    }
+}
+
+/// Where the exception was thrown that the last call ended with, innermost first.
+#[allow(unsafe_code)]
+pub fn thrown_at() -> Vec<usize> {
+    let mut addresses = std::ptr::null();
+    // SAFETY: the runtime keeps as many as it says, until another exception is thrown.
+    unsafe {
+        let count = ffi::kiln_thrown_at(&raw mut addresses);
+        std::slice::from_raw_parts(addresses, count).to_vec()
+    }
+}
+
+/// To be called once before the first backtrace is wanted.
+#[allow(unsafe_code)]
+pub fn prepare_backtraces() {
+    // SAFETY: it looks at what is loaded, and at its own frames.
+    unsafe { ffi::kiln_prepare_backtraces() };
+}
+
+/// Whether this is code of the unwinder, which holds a lock: who interrupts it must not ask for a
+/// backtrace or for a function.
+#[allow(unsafe_code)]
+pub fn is_unwinder(address: usize) -> bool {
+    // SAFETY: it compares numbers.
+    unsafe { ffi::kiln_is_unwinder(address) }
+}
+
+/// Where the function begins that has code at this address; none if no function is known there.
+#[allow(unsafe_code)]
+pub fn function_start(address: usize) -> Option<usize> {
+    let mut bases = [std::ptr::null(); 3];
+    // SAFETY: it looks an address up in tables, and reads nothing there.
+    let found = unsafe { ffi::_Unwind_Find_FDE(address as *const c_void, &raw mut bases) };
+    (!found.is_null()).then_some(bases[2] as usize)
 }
 
 /// Symbols whose address is the image's own: its identity for `__cxa_atexit`.

@@ -129,6 +129,15 @@ impl SymbolTable {
         own.or_else(|| Some(self.addresses[position(&self.names, name)?]))
     }
 
+    /// The name of what is at an address, if it may be used.
+    pub fn name(&self, address: u64) -> Option<&'static str> {
+        let own = self.own.iter().find(|(_, own)| *own == address).map(|(name, _)| *name);
+        own.or_else(|| {
+            let at = self.addresses.iter().position(|known| *known == address)?;
+            Some(unmarked(self.names[at]))
+        })
+    }
+
     /// Whether it is a function of the C++ library, larger than is worth inlining: what a script's
     /// headers say of it need not be compiled.
     pub(crate) fn is_called(&self, name: &str) -> bool {

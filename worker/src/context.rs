@@ -12,7 +12,7 @@ use crate::hooks::Returned;
 use crate::pipes::Pipes;
 use crate::timers::Timers;
 
-use settings::{Limits, Network, Timeouts};
+use settings::{Faults, Limits, Network, Timeouts};
 
 /// How long a draining worker waits for another request on an idle connection. One may be on its way,
 /// and closing just then would lose it: the answer to it says that the connection closes.
@@ -22,6 +22,7 @@ const DRAIN_GRACE_MS: u64 = 1000;
 pub(crate) struct Context {
     pub(crate) limits: Limits,
     pub(crate) timeouts: Timeouts,
+    pub(crate) faults: Faults,
     /// Clients whose word about their own clients counts.
     pub(crate) trusted: Vec<Network>,
     /// Whether the head of a `CONNECT` is taken: some upstream wants such requests.
@@ -54,6 +55,7 @@ impl Context {
         Context {
             limits: Limits::default(),
             timeouts: Timeouts::default(),
+            faults: Faults::default(),
             trusted: Vec::new(),
             takes_connect: false,
             now_us,

@@ -76,6 +76,8 @@ pub(crate) struct Worker<H> {
     accepted_count: u64,
     due: Vec<usize>,
     pub(crate) next_survey_ms: u64,
+    /// Whether the master was told that a script has tainted this process.
+    is_tainted: bool,
 }
 
 impl<H: Hooks> Worker<H> {
@@ -104,6 +106,7 @@ impl<H: Hooks> Worker<H> {
             accepted_count: 0,
             due: Vec::new(),
             next_survey_ms: 0,
+            is_tainted: false,
         })
     }
 
@@ -349,6 +352,10 @@ impl<H: Hooks> Worker<H> {
     /// What the master is to know after this turn.
     fn report(&mut self) {
         self.survey();
+        self.tell_faults();
+        if self.hooks.is_tainted() && !std::mem::replace(&mut self.is_tainted, true) {
+            self.give_way();
+        }
         while let Some(held) = self.ctx.returned.take() {
             self.hooks.release(held);
         }
@@ -365,6 +372,20 @@ impl<H: Hooks> Worker<H> {
         self.page.connections.store(self.connections.len() as u64, Relaxed);
         self.page.accepted.store(self.accepted_count, Relaxed);
         self.page.heartbeat_ms.store(self.ctx.now_ms, Relaxed);
+    }
+
+    /// Reports what scripts did wrong.
+    pub(crate) fn tell_faults(&mut self) {
+        while let Some(fault) = self.hooks.next_fault() {
+            self.reports.push_back(Report::Fault(Box::new(fault)));
+        }
+    }
+
+    /// Takes nothing new: what waits for this worker is for the one that comes in its place.
+    fn give_way(&mut self) {
+        self.listeners.close_all(&self.ctx.registry);
+        self.reports.push_back(Report::Tainted);
+        self.drain();
     }
 
     /// Sends reports in their order; what finds no room waits for the next turn.
@@ -406,7 +427,7 @@ impl<H: Hooks> Worker<H> {
         self.page.enter(WorkerState::Draining);
         self.ctx.is_draining = true;
         let mut accepted = Vec::new();
-        self.listeners.release_all(self.ctx.now_ms, &mut accepted);
+        self.listeners.release_all(self.ctx.now_ms, &mut accepted, &self.ctx.registry);
         self.admit(&mut accepted);
         for id in self.connections.ids() {
             if let Some(connection) = self.connections.find(id)

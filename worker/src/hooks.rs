@@ -7,10 +7,13 @@ use std::cell::RefCell;
 use std::os::fd::OwnedFd;
 use std::rc::Rc;
 
+use heritage::Fault;
 use hook::{Decision, Held, Holding, LoadError, Loaded, RequestView, Scripts};
 
 /// The script side of a worker. Documented at [`Scripts`], whose methods these are.
 pub trait Hooks {
+    /// Takes over what happens when a script fails.
+    fn configure(&mut self, faults: &settings::Faults);
     /// Maps an image and makes it the active generation.
     fn load(
         &mut self,
@@ -35,6 +38,10 @@ pub trait Hooks {
     fn retire(&mut self, generation: u64);
     /// A generation that was unmapped since the last call.
     fn next_retired(&mut self) -> Option<u64>;
+    /// A fault that was not told yet, if one may be told now.
+    fn next_fault(&mut self) -> Option<Fault>;
+    /// Whether another process does better.
+    fn is_tainted(&self) -> bool;
     /// The generations that are mapped, the active one last.
     fn holdings(&self) -> impl Iterator<Item = Holding>;
     /// Gives back memory that scripts no longer use.
@@ -42,6 +49,9 @@ pub trait Hooks {
 }
 
 impl Hooks for Scripts {
+    fn configure(&mut self, faults: &settings::Faults) {
+        Scripts::configure(self, faults);
+    }
     fn load(
         &mut self,
         generation: u64,
@@ -71,6 +81,12 @@ impl Hooks for Scripts {
     }
     fn next_retired(&mut self) -> Option<u64> {
         Scripts::next_retired(self)
+    }
+    fn next_fault(&mut self) -> Option<Fault> {
+        Scripts::next_fault(self)
+    }
+    fn is_tainted(&self) -> bool {
+        Scripts::is_tainted(self)
     }
     fn holdings(&self) -> impl Iterator<Item = Holding> {
         Scripts::holdings(self)

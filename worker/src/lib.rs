@@ -42,12 +42,17 @@ const EXIT_DONE: i32 = 0;
 /// It could not start, or its event loop failed.
 const EXIT_FAILED: i32 = 1;
 
-/// Serves with the inherited image until the worker is told to end. Gives the exit code.
-pub fn run(arena: hook::Arena, inheritance: Inheritance) -> i32 {
-    match hook::Scripts::new(arena) {
+/// Serves with the inherited image until the worker is told to end. Gives the exit code. `name_host`
+/// names functions of this binary by where they begin, for backtraces.
+pub fn run(
+    arena: hook::Arena,
+    inheritance: Inheritance,
+    name_host: Box<dyn Fn(u64) -> Option<String>>,
+) -> i32 {
+    match hook::Scripts::new(arena, name_host) {
         Ok(scripts) => serve(scripts, inheritance),
         Err(error) => {
-            tracing::error!(worker = inheritance.index, %error, "cannot make the hook stack");
+            tracing::error!(worker = inheritance.index, %error, "cannot prepare for scripts");
             EXIT_FAILED
         }
     }
@@ -74,6 +79,7 @@ pub fn serve<H: Hooks>(hooks: H, inheritance: Inheritance) -> i32 {
             worker.reports.push_back(Report::Ready { generation, map_us });
         }
         failed => {
+            worker.tell_faults();
             worker.reports.push_back(failed);
             worker.send_reports();
             return EXIT_FAILED;

@@ -86,17 +86,41 @@ impl Listeners {
         id: ListenerId,
         now_ms: u64,
         accepted: &mut Vec<(TcpStream, SocketAddr)>,
+        registry: &mio::Registry,
     ) {
         let is_it = |slot: &Option<Listener>| slot.as_ref().is_some_and(|it| it.id == id);
         if let Some(index) = self.listeners.iter().position(is_it) {
             self.empty(index, now_ms, accepted);
+            self.close(index, registry);
         }
     }
 
     /// Accepts all that waits, and closes every listener.
-    pub(crate) fn release_all(&mut self, now_ms: u64, accepted: &mut Vec<(TcpStream, SocketAddr)>) {
+    pub(crate) fn release_all(
+        &mut self,
+        now_ms: u64,
+        accepted: &mut Vec<(TcpStream, SocketAddr)>,
+        registry: &mio::Registry,
+    ) {
         for index in 0..self.listeners.len() {
             self.empty(index, now_ms, accepted);
+        }
+        self.close_all(registry);
+    }
+
+    /// Closes every listener, and leaves what waits in their queues to whoever has them too.
+    pub(crate) fn close_all(&mut self, registry: &mio::Registry) {
+        for index in 0..self.listeners.len() {
+            self.close(index, registry);
+        }
+    }
+
+    /// Others hold the same sockets: closing a descriptor does not end what the poll reports of them.
+    fn close(&mut self, index: usize, registry: &mio::Registry) {
+        if let Some(mut listener) = self.listeners[index].take()
+            && let Err(error) = registry.deregister(&mut listener.socket)
+        {
+            tracing::warn!(%error, "the poll goes on to report a listening socket");
         }
     }
 
@@ -105,7 +129,6 @@ impl Listeners {
             listener.is_ready = true;
             self.accept_from(index, now_ms, usize::MAX, accepted);
         }
-        self.listeners[index] = None;
     }
 
     fn accept_from(

@@ -45,7 +45,8 @@ impl<H: Hooks> Worker<H> {
             },
             Order::Release { listener } => {
                 let mut accepted = Vec::new();
-                self.listeners.release(listener, self.ctx.now_ms, &mut accepted);
+                let registry = &self.ctx.registry;
+                self.listeners.release(listener, self.ctx.now_ms, &mut accepted, registry);
                 self.admit(&mut accepted);
                 self.reports.push_back(Report::Released { listener });
                 self.send_reports();
@@ -107,6 +108,8 @@ impl<H: Hooks> Worker<H> {
         self.ctx.trusted = networks.flatten().collect();
         let changed = self.upstreams.configure(&settings, self.ctx.now_ms);
         self.ctx.takes_connect = self.upstreams.any_takes_connect();
+        self.hooks.configure(&settings.faults);
+        self.ctx.faults = settings.faults;
         self.ctx.limits = settings.limits;
         self.ctx.timeouts = settings.timeouts;
         self.settle(changed);

@@ -10,6 +10,7 @@ use http::encode::{self, Edit, Forwarded, Reply, ResponseFrame};
 use http::{BodyDecoder, Framing, Scan, Version};
 
 use hook::{Decision, Field, RequestView};
+use settings::Policy;
 
 use crate::buffers::{BUFFER_BYTES, Buffers, Slot};
 use crate::close_reason::CloseReason;
@@ -208,7 +209,7 @@ impl<H: Hooks> Worker<H> {
 
     /// Shows the head to the script and does what it says.
     fn decide(&mut self, id: Id, length: usize) -> Next {
-        let Worker { connections, hooks, ctx, upstreams, fields, .. } = self;
+        let Worker { connections, hooks, ctx, upstreams, fields, page, .. } = self;
         let Some(connection) = connections.find(id) else { return Next::Wait };
         let facts = connection.facts(ctx, length);
         connection.requests += 1;
@@ -233,11 +234,24 @@ impl<H: Hooks> Worker<H> {
                     fields: &views,
                     client: connection.client,
                 };
+                page.at_work.begin(view.target);
                 let decided = hooks.on_request(&view);
+                page.at_work.end();
                 *fields = emptied(views);
                 decided
             };
         let hold = Hold::new(held, &ctx.returned);
+        let untouched = match decision {
+            Decision::Failed if ctx.faults.policy == Policy::Open => ctx.faults.upstream.clone(),
+            _ => None,
+        };
+        let decision = match (decision, &untouched, ctx.faults.policy) {
+            (Decision::Failed, upstream, Policy::Open) => {
+                let upstream = upstream.as_deref().unwrap_or_default().as_bytes();
+                Decision::Forward { upstream, key: b"", edits: &[] }
+            }
+            (decision, ..) => decision,
+        };
         match decision {
             Decision::Reply { status: 200..300, .. } if facts.purpose == Purpose::Connect => {
                 // It would make a tunnel of the connection, with nobody at its end (RFC 9110, 9.3.6).

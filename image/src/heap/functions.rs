@@ -4,7 +4,7 @@
 use std::ffi::{CStr, c_char, c_void};
 use std::sync::atomic::Ordering;
 
-use super::{ALIGN, CURRENT, Heap, fault};
+use super::{ALIGN, CURRENT, Heap, misuse};
 
 /// The heap of the running generation.
 ///
@@ -15,7 +15,7 @@ unsafe fn current<'a>() -> &'a mut Heap {
     // SAFETY: whoever enters an image sets it, to a heap that lives as long as the image.
     match unsafe { CURRENT.load(Ordering::Relaxed).as_mut() } {
         Some(heap) => heap,
-        None => fault("a script allocates while none was called"),
+        None => misuse("a script allocates while none was called"),
     }
 }
 
@@ -37,7 +37,7 @@ unsafe extern "C" fn kiln_heap_release(heap: *mut c_void, place: *mut u8) {
 #[unsafe(no_mangle)]
 unsafe extern "C" fn kiln_heap_fault(sentence: *const c_char) -> ! {
     // SAFETY: C++ passes literals.
-    fault(&unsafe { CStr::from_ptr(sentence) }.to_string_lossy())
+    misuse(&unsafe { CStr::from_ptr(sentence) }.to_string_lossy())
 }
 
 /// A block or `ENOMEM`, as C has it.

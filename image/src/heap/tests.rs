@@ -15,7 +15,7 @@ unsafe extern "C" {
 }
 
 fn heap(bytes: u64) -> OwnHeap {
-    on_fault(|sentence| panic!("{sentence}"));
+    on_fault(|_, sentence| panic!("{sentence}"));
     OwnHeap::new(bytes).expect("addresses are plenty")
 }
 

@@ -38,6 +38,8 @@ pub(crate) struct Decider {
 }
 
 impl Hooks for Decider {
+    fn configure(&mut self, _: &settings::Faults) {}
+
     fn load(&mut self, generation: u64, _: u8, _: OwnedFd, _: u64) -> Result<Loaded, LoadError> {
         match generation {
             13 => Err(LoadError::NoHook),
@@ -96,6 +98,14 @@ impl Hooks for Decider {
 
     fn next_retired(&mut self) -> Option<u64> {
         None
+    }
+
+    fn next_fault(&mut self) -> Option<heritage::Fault> {
+        None
+    }
+
+    fn is_tainted(&self) -> bool {
+        false
     }
 
     fn holdings(&self) -> impl Iterator<Item = Holding> {

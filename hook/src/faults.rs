@@ -1,0 +1,459 @@
+//! Catching what scripts do wrong: signals of the CPU and of the C library, calls of `abort`, budgets.
+//!
+//! A handler that finds a script on the hook stack takes note of what happened and where, and has the
+//! interrupted code go on at the landing (`stack`): the call is abandoned. Whatever happens while no
+//! script runs is the host's own, and ends the process as it would without handlers.
+//!
+//! ```text
+//!   SIGSEGV SIGBUS SIGFPE SIGILL SIGTRAP SIGABRT SIGSYS --> on_fault: at once, wherever it surfaced
+//!   SIGPROF, each 10 ms of CPU time                     --> on_tick: the same call for too long?
+//!   SIGVTALRM, from a master that sees no progress      --> on_tick, by the clock
+//!   abort(), a failed assertion, a ruined heap          --> raise
+//! ```
+//!
+//! A call that has used up its budget is stopped only where that breaks nothing of the host's: not
+//! in the heap or in an effect, and not in the unwinder, which holds a lock. Then the next tick tries
+//! again.
+//!
+//! Handlers run on a stack of their own. A fault in a handler, of the unwinder over a stack that the
+//! script has ruined, ends in a landing as well, with what was noted until then.
+
+use std::ffi::{c_int, c_void};
+use std::io;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use heritage::{FRAMES_MAX, FaultKind};
+use libc::{siginfo_t, ucontext_t};
+use nix::sys::signal::{SaFlags, SigAction, SigHandler, Signal, sigaction};
+
+use crate::stack::{self, HookStack, OfThread};
+
+/// CPU time between two looks at what runs. A signal costs some microseconds.
+const TICK_MS: u64 = 10;
+
+/// Looks at a call whose budget is up before the worker gives up on it and dies: each found it where it
+/// cannot be stopped.
+const LATE_TICKS_MAX: u64 = 200;
+
+/// Bytes of the handlers' stack: the unwinder wants some 4 KiB, the CPU's state up to 11 KiB, and a
+/// handler may be interrupted by a fault of its own.
+const HANDLER_STACK_BYTES: usize = 128 << 10;
+
+/// Return addresses that are looked up; of a recursion without end the innermost ones.
+pub(crate) const ADDRESSES_MAX: usize = FRAMES_MAX;
+
+/// What was noted of a fault, before anything is made of it.
+#[derive(Debug)]
+pub(crate) struct Caught {
+    pub(crate) kind: FaultKind,
+    pub(crate) message: String,
+    pub(crate) addresses: Vec<usize>,
+}
+
+/// What a handler leaves for whoever lands.
+struct Note {
+    kind: FaultKind,
+    signal: Option<SignalNote>,
+    message: String,
+    addresses: [usize; ADDRESSES_MAX],
+    count: usize,
+}
+
+/// What the kernel said.
+#[derive(Clone, Copy)]
+struct SignalNote {
+    signal: c_int,
+    code: c_int,
+    address: usize,
+    /// The kind of access, as the CPU has it (`X86_PF_WRITE` and so on of the kernel).
+    access: i64,
+    system_call: i32,
+}
+
+static NOTE: OfThread<Note> = OfThread::new(Note {
+    kind: FaultKind::Abort,
+    signal: None,
+    message: String::new(),
+    addresses: [0; ADDRESSES_MAX],
+    count: 0,
+});
+
+/// Whether a handler is at work: what it meets is then its own.
+static HANDLING: AtomicBool = AtomicBool::new(false);
+
+/// What a call may use, and what was seen of the one that runs.
+struct Budget {
+    guard: std::ops::Range<usize>,
+    allowance: Allowance,
+    /// The call that the last tick found, and how many in a row did.
+    seen: u64,
+    ticks: u64,
+    /// The call that the master's last signal found, and when the first of these was.
+    stood: u64,
+    since_ns: u64,
+    late: u64,
+}
+
+static BUDGET: OfThread<Budget> = OfThread::new(Budget {
+    guard: 0..0,
+    allowance: Allowance { cpu_ms: u64::MAX, wall_ms: u64::MAX },
+    seen: 0,
+    ticks: 0,
+    stood: 0,
+    since_ns: 0,
+    late: 0,
+});
+
+const FAULTS: [Signal; 7] = [
+    Signal::SIGSEGV,
+    Signal::SIGBUS,
+    Signal::SIGFPE,
+    Signal::SIGILL,
+    Signal::SIGTRAP,
+    Signal::SIGABRT,
+    Signal::SIGSYS,
+];
+
+/// Catches faults from now on.
+pub(crate) fn install(stack: &HookStack) -> io::Result<()> {
+    // SAFETY: nobody is on a hook stack.
+    unsafe { BUDGET.get() }.guard = stack.guard();
+    make_handler_stack()?;
+    let ticks = [Signal::SIGPROF, Signal::SIGVTALRM];
+    // A fault in a handler has to be caught, and a tick is not to interrupt one.
+    let flags = SaFlags::SA_SIGINFO | SaFlags::SA_ONSTACK | SaFlags::SA_NODEFER;
+    let on_fault = SigAction::new(SigHandler::SigAction(on_fault), flags, ticks.into_iter().collect());
+    let flags = SaFlags::SA_SIGINFO | SaFlags::SA_ONSTACK | SaFlags::SA_RESTART;
+    let on_tick = SigAction::new(SigHandler::SigAction(on_tick), flags, ticks.into_iter().collect());
+    for (signals, action) in [(&FAULTS[..], on_fault), (&ticks[..], on_tick)] {
+        for signal in signals {
+            // SAFETY: the handlers call nothing but what is safe in one, or what is abandoned with
+            // the call.
+            unsafe { sigaction(*signal, &action) }?;
+        }
+    }
+    start_ticks()
+}
+
+// The alternate stack has no safe wrapper.
+fn make_handler_stack() -> io::Result<()> {
+    let memory = Box::leak(vec![0_u8; HANDLER_STACK_BYTES].into_boxed_slice());
+    let stack = libc::stack_t {
+        ss_sp: memory.as_mut_ptr().cast(),
+        ss_flags: 0,
+        ss_size: HANDLER_STACK_BYTES,
+    };
+    // SAFETY: the memory is nobody else's, for as long as the process lives.
+    match unsafe { libc::sigaltstack(&raw const stack, std::ptr::null_mut()) } {
+        0 => Ok(()),
+        _ => Err(io::Error::last_os_error()),
+    }
+}
+
+// Nor has the timer.
+fn start_ticks() -> io::Result<()> {
+    let tick = libc::timeval { tv_sec: 0, tv_usec: (TICK_MS * 1000) as i64 };
+    let timer = libc::itimerval { it_interval: tick, it_value: tick };
+    // SAFETY: the structure is whole, and the signal has a handler.
+    match unsafe { libc::setitimer(libc::ITIMER_PROF, &raw const timer, std::ptr::null_mut()) } {
+        0 => Ok(()),
+        _ => Err(io::Error::last_os_error()),
+    }
+}
+
+/// Time that a call may take.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Allowance {
+    pub(crate) cpu_ms: u64,
+    pub(crate) wall_ms: u64,
+}
+
+impl Allowance {
+    /// That of a hook.
+    pub(crate) fn of(faults: &settings::Faults) -> Self {
+        Allowance { cpu_ms: faults.hook_cpu_ms, wall_ms: faults.hook_wall_ms }
+    }
+}
+
+/// Sets what the calls from now on may take.
+pub(crate) fn allow(allowance: Allowance) {
+    // SAFETY: nobody is on a hook stack: there is no call to look at, and handlers do no more than ask
+    // for that.
+    unsafe { BUDGET.get() }.allowance = allowance;
+}
+
+/// The host ends the call that runs, for a reason of its own; where none runs, the process.
+pub(crate) fn raise(kind: FaultKind, message: &str) -> ! {
+    if !stack::is_entered() {
+        tracing::error!(target: "script", "{message}");
+        std::process::abort();
+    }
+    // SAFETY: the call that runs ends here, and no handler is at work.
+    let note = unsafe { NOTE.get() };
+    note.kind = kind;
+    note.signal = None;
+    note.message.clear();
+    note.message.push_str(message);
+    HANDLING.store(true, Ordering::Relaxed);
+    image::runtime::backtrace(None, &mut note.addresses, &mut note.count);
+    // SAFETY: it was asked above; nobody up there holds what is missed.
+    unsafe { stack::abandon() }
+}
+
+/// What happened to the call that was just abandoned.
+pub(crate) fn take() -> Caught {
+    HANDLING.store(false, Ordering::Relaxed);
+    // SAFETY: the call is over.
+    let note = unsafe { NOTE.get() };
+    let message = match note.signal {
+        Some(signal) => signal.sentence(note.kind),
+        None => std::mem::take(&mut note.message),
+    };
+    let addresses = note.addresses[..note.count.min(ADDRESSES_MAX)].to_vec();
+    Caught { kind: note.kind, message, addresses }
+}
+
+extern "C" fn on_fault(signal: c_int, info: *mut siginfo_t, context: *mut c_void) {
+    // SAFETY: the kernel passes both, for the length of the handler.
+    let (info, context) = unsafe { (&*info, &mut *context.cast::<ucontext_t>()) };
+    // Of these signals only abort(3) sends its own; from anybody else they are meant to kill.
+    // SAFETY: a code that is not positive means that a process has sent it, and is told.
+    let is_sent = info.si_code <= 0 && unsafe { info.si_pid() } != std::process::id() as i32;
+    let Some(landing) = stack::landing().filter(|_| !is_sent) else { return die(signal, info) };
+    // SAFETY: the call ends here. A handler that was interrupted does not go on.
+    let note = unsafe { NOTE.get() };
+    if !HANDLING.swap(true, Ordering::Relaxed) {
+        let registers = &context.uc_mcontext.gregs;
+        note.signal = Some(SignalNote::of(signal, info, registers[libc::REG_ERR as usize]));
+        note.kind = kind_of(signal);
+        // SAFETY: as above.
+        let guard = &unsafe { BUDGET.get() }.guard;
+        if note.kind == FaultKind::SegmentationFault && guard.contains(&address_of(info)) {
+            note.kind = FaultKind::StackOverflow;
+        }
+        trace(note, context);
+    }
+    land(context, landing);
+}
+
+extern "C" fn on_tick(signal: c_int, _: *mut siginfo_t, context: *mut c_void) {
+    let Some(landing) = stack::landing() else { return };
+    // SAFETY: the kernel passes it, for the length of the handler; ticks don't interrupt each other,
+    // and the host touches the budget only where no call runs.
+    let (context, budget) = unsafe { (&mut *context.cast::<ucontext_t>(), BUDGET.get()) };
+    let call = stack::entered();
+    let kind = match signal {
+        libc::SIGPROF => budget.tick(call).then_some(FaultKind::CpuBudget),
+        _ => budget.stand(call, monotonic_ns()).then_some(FaultKind::WallBudget),
+    };
+    let Some(kind) = kind else { return };
+    let at = context.uc_mcontext.gregs[libc::REG_RIP as usize] as usize;
+    if image::runtime::is_host_at_work() || image::runtime::is_unwinder(at) {
+        budget.late += 1;
+        if budget.late > LATE_TICKS_MAX {
+            // SAFETY: ends the process, with a core where that is wanted.
+            unsafe { libc::abort() };
+        }
+        return;
+    }
+    budget.late = 0;
+    if HANDLING.swap(true, Ordering::Relaxed) {
+        return;
+    }
+    // SAFETY: as in `on_fault`.
+    let note = unsafe { NOTE.get() };
+    note.kind = kind;
+    note.signal = None;
+    note.message.clear();
+    trace(note, context);
+    land(context, landing);
+}
+
+impl Budget {
+    /// Another tick of CPU time in this call; whether that is one too many.
+    fn tick(&mut self, call: u64) -> bool {
+        if self.seen != call {
+            (self.seen, self.ticks) = (call, 0);
+        }
+        self.ticks += 1;
+        // The first one may come right after the call has begun.
+        self.ticks > self.allowance.cpu_ms.div_ceil(TICK_MS) + 1
+    }
+
+    /// The master sees no progress; whether this call is what takes so long.
+    fn stand(&mut self, call: u64, now_ns: u64) -> bool {
+        if self.stood != call {
+            (self.stood, self.since_ns) = (call, now_ns);
+        }
+        now_ns - self.since_ns >= self.allowance.wall_ms.saturating_mul(1_000_000)
+    }
+}
+
+/// Notes where the interrupted code is, and who called it.
+fn trace(note: &mut Note, context: &mut ucontext_t) {
+    note.count = 0;
+    let registers = &mut context.uc_mcontext.gregs;
+    let at = registers[libc::REG_RIP as usize] as usize;
+    if image::runtime::is_unwinder(at) {
+        return;
+    }
+    let mut from = image::runtime::Interrupted { at, is_call: false };
+    if image::runtime::function_start(at).is_none() {
+        // A call of what is no function: the caller's address is on top of its stack.
+        note.addresses[0] = at;
+        note.count = 1;
+        let top = registers[libc::REG_RSP as usize] as *const usize;
+        // SAFETY: if it is not readable the landing is next.
+        let caller = unsafe { top.read_volatile() };
+        registers[libc::REG_RIP as usize] = caller as i64;
+        registers[libc::REG_RSP as usize] += size_of::<usize>() as i64;
+        from = image::runtime::Interrupted { at: caller, is_call: true };
+    }
+    image::runtime::backtrace(Some(from), &mut note.addresses, &mut note.count);
+}
+
+/// Has the interrupted code go on at the landing.
+fn land(context: &mut ucontext_t, (at, stack_pointer): (usize, usize)) {
+    let registers = &mut context.uc_mcontext.gregs;
+    registers[libc::REG_RIP as usize] = at as i64;
+    registers[libc::REG_RSP as usize] = stack_pointer as i64;
+    // Single steps, checked alignment and the direction of string instructions are the script's.
+    registers[libc::REG_EFL as usize] &= !(TRAP_FLAG | DIRECTION_FLAG | ALIGNMENT_CHECK_FLAG);
+    // A fault in a handler would leave what the handler blocks blocked.
+    // SAFETY: the set is this frame's, and the kernel reads it at the end of the handler.
+    unsafe { libc::sigemptyset(&raw mut context.uc_sigmask) };
+}
+
+/// Bits of the flags register (Intel's manual, volume 1, section 3.4.3).
+const TRAP_FLAG: i64 = 1 << 8;
+const DIRECTION_FLAG: i64 = 1 << 10;
+const ALIGNMENT_CHECK_FLAG: i64 = 1 << 18;
+
+/// Codes of siginfo (sigaction(2)) that libc has no names for.
+const SEGV_ACCERR: c_int = 2;
+const FPE_INTDIV: c_int = 1;
+
+/// No script runs: as it would have been without a handler.
+fn die(signal: c_int, info: &siginfo_t) {
+    // SAFETY: sets the default, under which the instruction at fault ends the process.
+    unsafe { libc::signal(signal, libc::SIG_DFL) };
+    // What was sent does not come again by itself, and neither does a refused system call.
+    if info.si_code <= 0 || signal == libc::SIGSYS || signal == libc::SIGTRAP {
+        // SAFETY: sends this thread a signal that is not blocked.
+        unsafe { libc::raise(signal) };
+    }
+}
+
+fn kind_of(signal: c_int) -> FaultKind {
+    match signal {
+        libc::SIGSEGV => FaultKind::SegmentationFault,
+        libc::SIGBUS => FaultKind::BusError,
+        libc::SIGFPE => FaultKind::ArithmeticError,
+        libc::SIGILL => FaultKind::IllegalInstruction,
+        libc::SIGTRAP => FaultKind::Trap,
+        libc::SIGSYS => FaultKind::ForbiddenCall,
+        _ => FaultKind::Abort,
+    }
+}
+
+fn address_of(info: &siginfo_t) -> usize {
+    // SAFETY: for the signals of the CPU the field is set, and for others it is a number all the same.
+    unsafe { info.si_addr() as usize }
+}
+
+impl SignalNote {
+    fn of(signal: c_int, info: &siginfo_t, access: i64) -> Self {
+        // SAFETY: the structure is larger; for SIGSYS the number stands behind an address (`_sigsys`
+        // of the kernel's siginfo.h), which libc has no accessor for.
+        let system_call = unsafe {
+            let fields = std::ptr::from_ref(info).cast::<u8>().add(24).cast::<i32>();
+            fields.read_unaligned()
+        };
+        let (code, address) = (info.si_code, address_of(info));
+        SignalNote { signal, code, address, access, system_call }
+    }
+
+    fn sentence(&self, kind: FaultKind) -> String {
+        const WRITES: i64 = 1 << 1;
+        const FETCHES: i64 = 1 << 4;
+        let SignalNote { address, code, .. } = *self;
+        match (kind, self.signal) {
+            (FaultKind::StackOverflow, _) => "the stack of 8 MiB is used up".to_owned(),
+            (_, libc::SIGSEGV) if code == libc::SI_KERNEL => {
+                "an address is used that can't exist, or a vector is not aligned".to_owned()
+            }
+            (_, libc::SIGSEGV | libc::SIGBUS) => {
+                let does = match self.access {
+                    access if access & FETCHES != 0 => "runs",
+                    access if access & WRITES != 0 => "writes",
+                    _ => "reads",
+                };
+                let why = match (self.signal, code) {
+                    (libc::SIGBUS, _) => "which has no memory behind it",
+                    (_, SEGV_ACCERR) => "which it may not",
+                    _ => "where nothing is",
+                };
+                let null = if address < 4096 { " (a null pointer)" } else { "" };
+                format!("it {does} at address {address:#x}{null}, {why}")
+            }
+            (_, libc::SIGFPE) if code == FPE_INTDIV => {
+                "an integer is divided by zero, or the quotient does not fit".to_owned()
+            }
+            (_, libc::SIGFPE) => "a floating-point exception that is not masked".to_owned(),
+            (_, libc::SIGILL) => {
+                "an instruction that the processor does not have: where a compiler puts one, code \
+                 got to a place that it must not get to"
+                    .to_owned()
+            }
+            (_, libc::SIGTRAP) => "a breakpoint that nobody has set".to_owned(),
+            (_, libc::SIGSYS) => match fence::call_name(self.system_call.into()) {
+                Some(name) => format!("it made the system call {name}, which scripts may not"),
+                None => format!("it made system call {}, which scripts may not", self.system_call),
+            },
+            _ => "it called abort, or the C library did for it".to_owned(),
+        }
+    }
+}
+
+fn monotonic_ns() -> u64 {
+    let mut now = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    // SAFETY: clock_gettime is async-signal-safe, and the structure is ours.
+    unsafe { libc::clock_gettime(libc::CLOCK_MONOTONIC, &raw mut now) };
+    now.tv_sec as u64 * 1_000_000_000 + now.tv_nsec as u64
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn budget() -> Budget {
+        Budget {
+            guard: 0..0,
+            allowance: Allowance { cpu_ms: 15, wall_ms: 1 },
+            seen: 0,
+            ticks: 0,
+            stood: 0,
+            since_ns: 0,
+            late: 0,
+        }
+    }
+
+    #[test]
+    fn a_call_has_its_ticks_and_the_next_one_has_them_anew() {
+        let mut budget = budget();
+        for call in 1..10 {
+            let ticks: Vec<bool> = (0..5).map(|_| budget.tick(call)).collect();
+            assert_eq!(ticks, [false, false, false, true, true]);
+        }
+    }
+
+    #[test]
+    fn a_call_stands_from_when_it_was_first_seen() {
+        let mut budget = budget();
+        assert!(!budget.stand(7, 1_000_000));
+        assert!(!budget.stand(7, 1_999_999));
+        assert!(budget.stand(7, 2_000_000));
+        assert!(!budget.stand(8, 9_000_000), "another call");
+        assert!(budget.stand(8, 10_000_000));
+    }
+}

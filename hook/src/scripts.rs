@@ -1,0 +1,349 @@
+//! The script side of one worker: which generations are mapped, and who decides.
+
+use std::ffi::c_void;
+use std::net::IpAddr;
+use std::os::fd::OwnedFd;
+use std::time::Instant;
+
+use heritage::Fault;
+use image::{Arena, Enter, EntryPoint, Hook, MapError, Mapped, Sealed};
+
+use crate::answer::{self, Answer, Fields};
+use crate::events::{Events, Failure, Where};
+use crate::host::{self, Call};
+use crate::stack::{Ended, HookStack};
+use crate::faults::{self, Allowance};
+use crate::{Decision, Held, Holding, LoadError, Loaded, RequestView, abi};
+
+/// Of all initialisers of a generation together, and of one destructor: tables of millions of entries
+/// are made in less, and the worker does not serve meanwhile.
+const OF_INITIALISERS: Allowance = Allowance { cpu_ms: 2_000, wall_ms: 8_000 };
+
+/// A mapped image, and who uses it.
+struct Generation {
+    number: u64,
+    on_request: Hook,
+    users: u32,
+    decided: u64,
+    faults: u64,
+    image: Mapped,
+}
+
+/// The script side of one worker: mapped generations, the hook stack and the request arena.
+pub struct Scripts {
+    arena: Arena,
+    stack: HookStack,
+    call: Box<Call>,
+    /// Oldest first; the last one is active.
+    generations: Vec<Generation>,
+    /// The one that decides where the active one fails.
+    standing_by: Option<u64>,
+    retired: Vec<u64>,
+    fields: Vec<abi::Field>,
+    reply_fields: Fields,
+    client: (IpAddr, String),
+    faults: settings::Faults,
+    of_hooks: Allowance,
+    events: Events,
+}
+
+impl Scripts {
+    /// Makes the hook stack, and catches from now on what scripts do wrong. `arena` is what the master
+    /// reserved before it forked; `name_host` names functions of the host by where they begin.
+    pub fn new(
+        arena: Arena,
+        name_host: Box<dyn Fn(u64) -> Option<String>>,
+    ) -> std::io::Result<Self> {
+        let nobody = IpAddr::from([0, 0, 0, 0]);
+        let stack = HookStack::new()?;
+        image::runtime::on_heap_fault(host::heap_fault);
+        image::runtime::prepare_backtraces();
+        faults::install(&stack)?;
+        Ok(Self {
+            arena,
+            stack,
+            call: Box::new(Call::new()),
+            generations: Vec::new(),
+            standing_by: None,
+            retired: Vec::new(),
+            fields: Vec::new(),
+            reply_fields: Vec::new(),
+            client: (nobody, nobody.to_string()),
+            of_hooks: Allowance::of(&settings::Faults::default()),
+            faults: settings::Faults::default(),
+            events: Events::new(name_host),
+        })
+    }
+
+    /// What happens from now on when a script fails, and when it counts as having failed.
+    pub fn configure(&mut self, faults: &settings::Faults) {
+        self.faults = faults.clone();
+        self.of_hooks = Allowance::of(faults);
+        self.call.log_lines_max = faults.log_lines;
+    }
+
+    /// Maps a sealed image, runs its initialisers and makes it the active generation; one that is
+    /// still mapped is made active again. The one before it retires when the last request that holds
+    /// it is done. What its scripts allocate has to fit `memory_bytes_max`.
+    pub fn load(
+        &mut self,
+        generation: u64,
+        slot: u8,
+        file: OwnedFd,
+        memory_bytes_max: u64,
+    ) -> Result<Loaded, LoadError> {
+        let started = Instant::now();
+        let new = match self.position(generation) {
+            Some(at) => self.generations.remove(at),
+            None => self.map(generation, slot, file, memory_bytes_max)?,
+        };
+        self.generations.push(new);
+        self.retire_unused();
+        Ok(Loaded { map_us: started.elapsed().as_micros() as u64 })
+    }
+
+    /// Maps a sealed image, runs its initialisers and keeps it beside the active one, in place of the
+    /// one that stood by before.
+    pub fn stand_by(
+        &mut self,
+        generation: u64,
+        slot: u8,
+        file: OwnedFd,
+        memory_bytes_max: u64,
+    ) -> Result<Loaded, LoadError> {
+        let started = Instant::now();
+        if self.position(generation).is_none() {
+            let new = self.map(generation, slot, file, memory_bytes_max)?;
+            self.generations.insert(self.generations.len().saturating_sub(1), new);
+        }
+        self.standing_by = Some(generation);
+        self.retire_unused();
+        Ok(Loaded { map_us: started.elapsed().as_micros() as u64 })
+    }
+
+    fn map(
+        &mut self,
+        number: u64,
+        slot: u8,
+        file: OwnedFd,
+        memory_bytes_max: u64,
+    ) -> Result<Generation, LoadError> {
+        let image = Sealed::open(file, self.arena.slot(slot))?;
+        faults::allow(OF_INITIALISERS);
+        let image = match Mapped::new(image, memory_bytes_max, &mut self.stack) {
+            Ok(image) => image,
+            Err(MapError::Initialiser { thrown, image }) => {
+                let failure = Failure::thrown(&thrown, false);
+                let message = failure.message.clone();
+                self.events.note(failure, Where::initialiser(number), &image);
+                finish(number, *image, &mut self.stack, &mut self.events);
+                return Err(LoadError::Initialiser(message));
+            }
+            Err(MapError::Abandoned { image }) => {
+                let failure = Failure::caught(faults::take(), OF_INITIALISERS);
+                let message = failure.message.clone();
+                self.events.note(failure, Where::initialiser(number), &image);
+                return Err(LoadError::Initialiser(message));
+            }
+            Err(error) => return Err(error.into()),
+        };
+        let on_request = image.hook(EntryPoint::OnRequest).ok_or(LoadError::NoHook)?;
+        Ok(Generation { number, on_request, users: 0, decided: 0, faults: 0, image })
+    }
+
+    /// Calls `on_request` of the active generation, and where it fails and the policy says so of the
+    /// one that stands by; what was decided is valid until the next call. The request holds the
+    /// generation that decided until it is released.
+    pub fn on_request(&mut self, request: &RequestView<'_>) -> (Held, Decision<'_>) {
+        let Some(active) = self.generations.len().checked_sub(1) else {
+            return (Held(0), Decision::Failed);
+        };
+        faults::allow(self.of_hooks);
+        let mut decided_by = active;
+        let mut answer = self.ask(active, request);
+        if answer.is_none() && self.faults.policy == settings::Policy::Previous {
+            let standing_by = self.standing_by.and_then(|number| self.position(number));
+            if let Some(at) = standing_by.filter(|at| *at != active) {
+                (decided_by, answer) = (at, self.ask(at, request));
+            }
+        }
+        let generation = &mut self.generations[decided_by];
+        generation.users += 1;
+        let held = Held(generation.number);
+        let decision = match answer {
+            None => Decision::Failed,
+            Some(Answer::Close) => Decision::Close,
+            Some(Answer::Forward { upstream, key }) => {
+                Decision::Forward { upstream, key, edits: &self.call.edits }
+            }
+            Some(Answer::Reply { status, body }) => {
+                Decision::Reply { status, fields: &self.reply_fields, body }
+            }
+        };
+        (held, decision)
+    }
+
+    /// What one generation answers; none if it fails, which is noted.
+    fn ask(&mut self, at: usize, request: &RequestView<'_>) -> Option<Answer> {
+        let generation = &mut self.generations[at];
+        generation.decided += 1;
+        generation.image.begin_call(self.faults.request_memory_bytes);
+        let mut frame = Frame {
+            hook: generation.on_request,
+            request: abi::describe(request, &mut self.fields, &mut self.client),
+            action: abi::Action::NONE,
+            thrown: Ok(()),
+            reply_fields: &mut self.reply_fields,
+            answer: Err("none"),
+        };
+        self.call.reset(generation.number);
+        let stack = &self.stack;
+        let ended = self.call.running(|| enter(stack, &mut frame));
+        let failure = match (ended, frame.thrown, frame.answer) {
+            (Ended::Returned, Ok(()), Ok(answer)) => return Some(answer),
+            (Ended::Returned, Ok(()), Err(wrong)) => Failure::invalid_answer(wrong),
+            (Ended::Returned, Err(thrown), _) => {
+                Failure::thrown(&thrown, generation.image.is_exhausted())
+            }
+            (Ended::Abandoned, ..) => {
+                generation.image.ruin();
+                Failure::caught(faults::take(), self.of_hooks)
+            }
+        };
+        generation.faults += 1;
+        let place = Where::request(generation.number, request, &self.faults);
+        self.events.note(failure, place, &generation.image);
+        None
+    }
+
+    /// Ends a request's hold on its generation.
+    pub fn release(&mut self, held: Held) {
+        let mut generations = self.generations.iter_mut();
+        if let Some(generation) = generations.find(|generation| generation.number == held.0) {
+            generation.users -= 1;
+            if generation.users == 0 {
+                self.retire_unused();
+            }
+        }
+    }
+
+    /// Unmaps a generation although requests hold it. The active one stays.
+    pub fn retire(&mut self, generation: u64) {
+        self.standing_by = self.standing_by.filter(|standing_by| *standing_by != generation);
+        let active = self.generations.last().map(|active| active.number);
+        self.drop_generations(|found| found.number == generation && Some(generation) != active);
+    }
+
+    /// A generation that was unmapped since the last call, to be reported to the master.
+    pub fn next_retired(&mut self) -> Option<u64> {
+        self.retired.pop()
+    }
+
+    /// A fault that was not told yet, if one may be told now.
+    pub fn next_fault(&mut self) -> Option<Fault> {
+        self.events.next()
+    }
+
+    /// Whether a script was left in the middle of something in this process, or has used up its
+    /// memory: another process does better.
+    pub fn is_tainted(&self) -> bool {
+        self.events.is_tainted()
+    }
+
+    fn position(&self, generation: u64) -> Option<usize> {
+        self.generations.iter().position(|found| found.number == generation)
+    }
+
+    fn retire_unused(&mut self) {
+        let active = self.generations.last().map(|active| active.number);
+        let kept = [active, self.standing_by];
+        self.drop_generations(|found| found.users == 0 && !kept.contains(&Some(found.number)));
+    }
+
+    fn drop_generations(&mut self, gone: impl Fn(&Generation) -> bool) {
+        for generation in self.generations.extract_if(.., |it| gone(it)) {
+            faults::allow(OF_INITIALISERS);
+            self.retired.push(generation.number);
+            finish(generation.number, generation.image, &mut self.stack, &mut self.events);
+        }
+    }
+
+    /// The generations that are mapped, the active one last.
+    pub fn holdings(&self) -> impl Iterator<Item = Holding> {
+        self.generations.iter().map(|found| Holding {
+            generation: found.number,
+            requests: found.users,
+            decided: found.decided,
+            faults: found.faults,
+            memory_bytes: found.image.heap_bytes_in_use(),
+        })
+    }
+
+    /// Gives back memory that scripts no longer use; to be called now and then.
+    pub fn settle(&mut self) {
+        self.generations.iter_mut().for_each(|found| found.image.settle());
+    }
+}
+
+impl Drop for Scripts {
+    fn drop(&mut self) {
+        self.drop_generations(|_| true);
+    }
+}
+
+/// Runs the destructors of a generation and unmaps it. A destructor that fails is told, and the
+/// others are left.
+fn finish(number: u64, mut image: Mapped, stack: &mut HookStack, events: &mut Events) {
+    let came_back = image.finalise(stack, &mut |thrown| {
+        tracing::error!(
+            generation = number,
+            "at the end of the generation, a destructor or a function of atexit threw {thrown}"
+        );
+    });
+    if !came_back {
+        let failure = Failure::caught(faults::take(), OF_INITIALISERS);
+        events.note(failure, Where::destructor(number), &image);
+    }
+}
+
+impl Enter for HookStack {
+    #[allow(unsafe_code)]
+    fn enter(&mut self, inside: &mut dyn FnMut()) -> bool {
+        extern "C" fn run(inside: *mut c_void) {
+            // SAFETY: it is the one below, which waits for this.
+            unsafe { (*inside.cast::<&mut dyn FnMut()>())() }
+        }
+        let mut inside = inside;
+        // SAFETY: what is run is `image`'s, which ends exceptions, and prepared for its abandonment.
+        unsafe { self.call(run, (&raw mut inside).cast()) == Ended::Returned }
+    }
+}
+
+/// What goes to the other stack and back.
+struct Frame<'a> {
+    hook: Hook,
+    request: abi::Request,
+    action: abi::Action,
+    thrown: Result<(), String>,
+    reply_fields: &'a mut Fields,
+    answer: Result<Answer, &'static str>,
+}
+
+#[allow(unsafe_code)]
+fn enter(stack: &HookStack, frame: &mut Frame<'_>) -> Ended {
+    extern "C" fn on_hook_stack(frame: *mut c_void) {
+        // SAFETY: `frame` is the one below; its hook is of a generation that is mapped, and the
+        // structures are those of `abi.h`.
+        unsafe {
+            let frame = &mut *frame.cast::<Frame<'_>>();
+            let (action, request) = (&raw mut frame.action, &raw mut frame.request);
+            frame.thrown = frame.hook.call(action.cast(), request.cast());
+            if frame.thrown.is_ok() {
+                frame.answer = answer::read(&frame.action, frame.reply_fields);
+            }
+        }
+    }
+    // SAFETY: hooks don't nest, and exceptions end in `Hook::call`. What is abandoned leaves at most a
+    // list of fields half full, which is emptied before it is used again.
+    unsafe { stack.call(on_hook_stack, (&raw mut *frame).cast()) }
+}

@@ -1,0 +1,209 @@
+// A script that fails in a way of its own for each path: what a worker has to survive. Anything else
+// is answered with "fine".
+#include <kiln.h>
+
+#include <atomic>
+#include <cassert>
+#include <csignal>
+#include <coroutine>
+#include <cstdlib>
+#include <cstring>
+#include <functional>
+#include <map>
+#include <memory>
+#include <numeric>
+#include <regex>
+#include <stdexcept>
+#include <string>
+#include <vector>
+
+namespace {
+
+volatile int zero = 0;
+int* volatile nowhere = nullptr;
+
+[[gnu::noinline]] int write_to(int* place) {
+  *place = 1;  // line: write
+  return *place;
+}
+
+// Inlined into whoever calls it, and still a frame of its own.
+inline int inlined(int* place) { return write_to(place) + 1; }
+
+[[gnu::noinline]] int recurse(int depth) {
+  volatile char room[1024];
+  room[depth % 1024] = 1;
+  return recurse(depth + 1) + room[0];
+}
+
+struct Base {
+  Base() { call(); }
+  virtual ~Base() = default;
+  [[gnu::noinline]] void call() { pure(); }
+  virtual void pure() = 0;
+};
+struct Derived : Base {
+  void pure() override {}
+};
+
+struct Task {
+  struct promise_type {
+    Task get_return_object() {
+      return {std::coroutine_handle<promise_type>::from_promise(*this)};
+    }
+    std::suspend_always initial_suspend() { return {}; }
+    std::suspend_always final_suspend() noexcept { return {}; }
+    void return_void() {}
+    void unhandled_exception() { throw; }
+  };
+  std::coroutine_handle<promise_type> handle;
+};
+
+Task failing_coroutine() {
+  co_await std::suspend_always{};
+  write_to(nowhere);
+}
+
+Task throwing_coroutine() {
+  co_await std::suspend_always{};
+  throw std::runtime_error("from a coroutine");
+}
+
+void spin() {
+  for (volatile int i = 0;; i = i + 1) {
+  }
+}
+
+[[gnu::noinline]] void throw_deep(int depth) {
+  if (depth == 0) throw std::runtime_error("deep");
+  throw_deep(depth - 1);
+  zero = zero + 0;
+}
+
+struct Thrower {
+  ~Thrower() noexcept(false) { throw std::runtime_error("from a destructor"); }
+};
+
+std::vector<std::unique_ptr<char[]>> leaked;
+
+using Failure = std::function<void()>;
+
+const std::map<std::string, Failure, std::less<>>& failures() {
+  static const std::map<std::string, Failure, std::less<>> all = {
+      // Exceptions.
+      {"throw", [] { throw_deep(3); }},
+      {"throw-int", [] { throw 7; }},
+      {"throw-library", [] { std::vector<int>().at(1); }},
+      {"throw-coroutine",
+       [] {
+         auto task = throwing_coroutine();
+         task.handle.resume();
+         task.handle.resume();
+       }},
+      {"throw-noexcept", [] { [](int n) noexcept { throw n; }(1); }},
+      {"throw-twice",
+       [] {
+         try {
+           Thrower thrower;
+           throw 1;
+         } catch (...) {
+         }
+       }},
+      {"rethrow-nothing", [] { throw; }},
+      // Signals of the CPU.
+      {"segv", [] { write_to(nowhere); }},
+      {"segv-inlined", [] { inlined(nowhere); }},
+      {"segv-read", [] { zero = *reinterpret_cast<volatile int*>(0x1234567890); }},
+      {"segv-wild", [] { zero = *reinterpret_cast<volatile int*>(0x8000000000000000); }},
+      {"segv-call", [] { reinterpret_cast<void (*volatile)()>(nowhere)(); }},
+      {"segv-constant", [] { std::memset(const_cast<char*>("constant"), 0, 4); }},
+      {"segv-memcpy", [] { std::memcpy(nowhere, "12345678", 8); }},
+      {"segv-strlen", [] { zero = std::strlen(reinterpret_cast<char*>(nowhere)); }},
+      {"segv-string", [] { std::string text(reinterpret_cast<char*>(0x10), 100); }},
+      {"segv-coroutine",
+       [] {
+         auto task = failing_coroutine();
+         task.handle.resume();
+         task.handle.resume();
+       }},
+      {"segv-catching",
+       [] {
+         try {
+           throw 1;
+         } catch (int) {
+           write_to(nowhere);
+         }
+       }},
+      {"segv-log", [] { kiln::log(std::string_view(reinterpret_cast<char*>(0x20), 64)); }},
+      {"fpe", [] { zero = 1 / zero; }},
+      {"ill", [] { __builtin_trap(); }},
+      {"trap", [] { asm volatile("int3"); }},
+      {"unaligned", [] {
+         asm volatile("pushfq; orl $0x40000, (%%rsp); popfq; movl 1(%0), %%eax" : : "r"("12345678") : "rax");
+       }},
+      // Calls that end.
+      {"abort", [] { std::abort(); }},
+      {"terminate", [] { std::terminate(); }},
+      {"assert", [] { assert(zero == 1); }},
+      {"pure", [] { Derived derived; }},
+      {"overflow", [] { zero = recurse(0); }},
+      // Memory.
+      {"double-free",
+       [] {
+         auto* block = static_cast<char*>(std::malloc(40));
+         char* volatile again = block;
+         std::free(block);
+         std::free(again);
+       }},
+      {"free-wild", [] { std::free(const_cast<int*>(&zero)); }},
+      {"overrun",
+       [] {
+         auto* block = static_cast<volatile char*>(std::malloc(40));
+         auto* next = std::malloc(40);
+         for (int i = 0; i < 200; i++) block[i] = 0x5a;
+         std::free(next);
+         std::free(const_cast<char*>(block));
+       }},
+      // Budgets.
+      {"loop", [] { spin(); }},
+      {"loop-library",
+       [] {
+         std::string text(1 << 20, 'a');
+         for (;;) zero = text.find("aaaaaaaab") != std::string::npos;
+       }},
+      {"loop-malloc", [] { for (;;) delete new int(zero); }},
+      {"loop-throw",
+       [] {
+         for (;;) {
+           try {
+             throw 1;
+           } catch (int) {
+           }
+         }
+       }},
+      {"regex",
+       [] {
+         std::regex slow("(a*)*b");
+         zero = std::regex_match(std::string(64, 'a'), slow);
+       }},
+      {"memory", [] { for (;;) leaked.push_back(std::make_unique<char[]>(1 << 20)); }},
+      {"leak", [] { leaked.push_back(std::make_unique<char[]>(1 << 20)); }},
+      {"log-flood", [] { for (int i = 0; i < 100'000; i++) kiln::log("again"); }},
+  };
+  return all;
+}
+
+}  // namespace
+
+kiln::Action on_request(kiln::Request& request) {
+  std::string_view path = request.path().substr(1);
+  if (path == "bad-answer")
+    return kiln::reply(200, std::string_view(reinterpret_cast<char*>(0x30), 64));
+  if (path == "bad-status") return kiln::reply(7, "");
+  if (path == "bad-upstream")
+    return kiln::forward(std::string_view(reinterpret_cast<char*>(0x40), 16));
+  if (path == "bad-edit")
+    request.set_header("x-bad", std::string_view(reinterpret_cast<char*>(0x50), 16));
+  if (auto found = failures().find(path); found != failures().end()) found->second();
+  return kiln::reply(200, "fine");
+}
