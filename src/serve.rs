@@ -1,5 +1,6 @@
 //! `kiln serve`: the master, how it is configured anew, and what its children do.
 
+use std::cell::OnceCell;
 use std::fs::File;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -219,11 +220,16 @@ impl Roles for Children {
 
     fn work(&mut self, inheritance: Inheritance) -> i32 {
         // Made when the first name is wanted: most workers never want one.
-        let names = std::cell::OnceCell::new();
-        let name_host = move |start| {
-            let names = names.get_or_init(|| SymbolTable::workers(&hook::script_bindings()));
-            names.name(start).map(str::to_owned)
+        let table = OnceCell::new();
+        let function = move |start| {
+            let table = table.get_or_init(|| SymbolTable::workers(&hook::script_bindings()));
+            table.name(start).map(str::to_owned)
         };
-        worker::run(self.arena, inheritance, Box::new(name_host))
+        let names = hook::Names {
+            function: Box::new(function),
+            is_header: jit::is_header,
+            demangled: jit::demangled,
+        };
+        worker::run(self.arena, inheritance, names)
     }
 }

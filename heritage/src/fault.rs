@@ -117,6 +117,8 @@ pub struct Frame {
     pub line: u32,
     /// Whether it was inlined into the next one.
     pub is_inlined: bool,
+    /// Whether the file is a header of Kiln's, of the C library or of the C++ library.
+    pub is_library: bool,
 }
 
 /// The request that a script failed at.
@@ -133,8 +135,8 @@ pub struct FaultRequest {
 }
 
 impl Fault {
-    /// The innermost frame of a script, if any is known.
+    /// The innermost frame in a file that the script's author has written, if any is known.
     pub fn place(&self) -> Option<&Frame> {
-        self.backtrace.iter().find(|frame| frame.file.is_some())
+        self.backtrace.iter().find(|frame| frame.file.is_some() && !frame.is_library)
     }
 }

@@ -54,20 +54,15 @@ fn lent(text: Str, limit: usize) -> Option<&'static [u8]> {
     // SAFETY: `abi.h`: what an action points to lives until the host has read it. If it does not, the
     // call is abandoned here.
     let bytes = unsafe { text.bytes(limit) }?;
-    let mut pages = bytes.iter().step_by(PAGE_BYTES).chain(bytes.last());
-    // SAFETY: as above.
-    pages.try_for_each(|byte| {
+    for byte in bytes.iter().step_by(PAGE_BYTES).chain(bytes.last()) {
+        // SAFETY: as above.
         unsafe { std::ptr::from_ref(byte).read_volatile() };
-        Some(())
-    })?;
+    }
     Some(bytes)
 }
 
 /// Collects a reply's fields in the order in which the script added them.
-fn collect(
-    mut list: *const abi::ReplyField,
-    fields: &mut Fields,
-) -> Result<(), &'static str> {
+fn collect(mut list: *const abi::ReplyField, fields: &mut Fields) -> Result<(), &'static str> {
     fields.clear();
     // SAFETY: the list and its bytes are the script's, in the request's arena, and are read before
     // the next hook call; `fields` is emptied at the next reply and lent only until then.

@@ -6,7 +6,6 @@
 
 use std::rc::Rc;
 
-use cpp_demangle::{DemangleOptions, Symbol};
 use gimli::{Dwarf, EndianRcSlice, Error, RunTimeEndian, SectionId};
 use heritage::{FRAMES_MAX, Frame};
 use image::Mapped;
@@ -14,10 +13,23 @@ use object::{Object, ObjectSection, SymbolMapName};
 
 use crate::events::shortened;
 
-/// Names a function of the host by where it begins.
-pub(crate) type NameHost = Box<dyn Fn(u64) -> Option<String>>;
+/// What the binary knows of code and files, which this crate does not.
+pub struct Names {
+    /// The name of the function of the host that begins at an address.
+    pub function: Box<dyn Fn(u64) -> Option<String>>,
+    /// Whether a file is a header that comes with the binary.
+    pub is_header: fn(&str) -> bool,
+    /// A linker's name as people write it.
+    pub demangled: fn(&str) -> String,
+}
 
 type Reader = EndianRcSlice<RunTimeEndian>;
+
+impl Names {
+    fn readable(&self, name: &str) -> String {
+        shortened((self.demangled)(name))
+    }
+}
 
 /// What an image says of its code.
 pub(crate) struct Symbols {
@@ -43,26 +55,26 @@ impl Symbols {
         let lines = Dwarf::load(section).and_then(addr2line::Context::from_dwarf).ok();
         let functions = file.symbol_map();
         let functions = functions.symbols().iter();
-        let functions =
-            functions.map(|symbol: &SymbolMapName<'_>| (symbol.address(), symbol.name().to_owned()));
+        let functions = functions
+            .map(|symbol: &SymbolMapName<'_>| (symbol.address(), symbol.name().to_owned()));
         Symbols { range, lines, functions: functions.collect() }
     }
 
     /// The calls at these addresses, innermost first, inlined ones too.
-    pub(crate) fn frames(&mut self, addresses: &[usize], name_host: &NameHost) -> Vec<Frame> {
+    pub(crate) fn frames(&mut self, addresses: &[usize], names: &Names) -> Vec<Frame> {
         let mut frames = Vec::new();
         for address in addresses {
             let address = *address as u64;
             match self.range.contains(&address) {
-                true => self.push_script(address, &mut frames),
-                false => frames.push(host_frame(address, name_host)),
+                true => self.push_script(address, names, &mut frames),
+                false => frames.push(host_frame(address, names)),
             }
         }
         frames.truncate(FRAMES_MAX);
         frames
     }
 
-    fn push_script(&self, address: u64, frames: &mut Vec<Frame>) {
+    fn push_script(&self, address: u64, names: &Names, frames: &mut Vec<Frame>) {
         let first = frames.len();
         let lines = self.lines.as_ref();
         let found = lines.and_then(|lines| lines.find_frames(address).skip_all_loads().ok());
@@ -73,8 +85,9 @@ impl Symbols {
                     Some(at) => (at.file.map(str::to_owned), at.line.unwrap_or(0)),
                     None => (None, 0),
                 };
-                let function = name.map(|name| demangled(&name)).unwrap_or_default();
-                frames.push(Frame { address, function, file, line, is_inlined: true });
+                let function = name.map(|name| names.readable(&name)).unwrap_or_default();
+                let is_library = file.as_deref().is_some_and(names.is_header);
+                frames.push(Frame { address, function, file, line, is_inlined: true, is_library });
                 if frames.len() >= FRAMES_MAX {
                     break;
                 }
@@ -86,7 +99,8 @@ impl Symbols {
         let last = frames.last_mut().expect("there is one at least");
         last.is_inlined = false;
         if last.function.is_empty() {
-            last.function = self.function(address).map(demangled).unwrap_or_default();
+            last.function =
+                self.function(address).map(|name| names.readable(name)).unwrap_or_default();
         }
     }
 
@@ -96,32 +110,11 @@ impl Symbols {
     }
 }
 
-fn host_frame(address: u64, name_host: &NameHost) -> Frame {
+fn host_frame(address: u64, names: &Names) -> Frame {
     let start = image::runtime::function_start(address as usize).map(|start| start as u64);
-    let function = start.and_then(name_host).map(|name| demangled(&name)).unwrap_or_default();
+    let function = start
+        .and_then(|start| (names.function)(start))
+        .map(|name| names.readable(&name))
+        .unwrap_or_default();
     Frame { address, function, ..Frame::default() }
-}
-
-/// A name as C++ writes it, without what it returns.
-fn demangled(name: &str) -> String {
-    let options = DemangleOptions::new().no_return_type();
-    let text = Symbol::new(name).ok().and_then(|symbol| symbol.demangle_with_options(&options).ok());
-    shortened(text.unwrap_or_else(|| name.to_owned()))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::demangled;
-
-    fn check(name: &str, expect: &str) {
-        assert_eq!(demangled(name), expect);
-    }
-
-    #[test]
-    fn names_are_told_as_cpp_writes_them() {
-        check("_ZN4kiln5replyEi", "kiln::reply(int)");
-        check("_ZN12_GLOBAL__N_16lookupERKNSt7__cxx1112basic_stringIcSt11char_traitsIcESaIcEEE",
-            "(anonymous namespace)::lookup(std::__cxx11::basic_string<char, std::char_traits<char>, std::allocator<char> > const&)");
-        check("memcpy", "memcpy");
-    }
 }

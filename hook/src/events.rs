@@ -11,7 +11,7 @@ use heritage::{FAULT_FIELDS_MAX, FAULT_TEXT_BYTES_MAX, Fault, FaultKind, FaultRe
 use image::Mapped;
 
 use crate::RequestView;
-use crate::backtrace::{NameHost, Symbols};
+use crate::backtrace::{Names, Symbols};
 use crate::faults::{Allowance, Caught};
 
 /// Faults told in a second. Ten are as good as a thousand to who reads them.
@@ -107,7 +107,7 @@ impl Where {
 
 /// Faults that were noted, and what is needed to tell them.
 pub(crate) struct Events {
-    name_host: NameHost,
+    names: Names,
     symbols: VecDeque<(u64, Symbols)>,
     /// Noted and not told, with the addresses of code.
     noted: VecDeque<(Fault, Vec<usize>)>,
@@ -119,9 +119,9 @@ pub(crate) struct Events {
 }
 
 impl Events {
-    pub(crate) fn new(name_host: NameHost) -> Self {
+    pub(crate) fn new(names: Names) -> Self {
         Events {
-            name_host,
+            names,
             symbols: VecDeque::new(),
             noted: VecDeque::new(),
             untold: 0,
@@ -179,7 +179,7 @@ impl Events {
         fault.untold = std::mem::take(&mut self.untold);
         let symbols = self.symbols.iter_mut().find(|(known, _)| *known == fault.generation);
         fault.backtrace = match symbols {
-            Some((_, symbols)) => symbols.frames(&addresses, &self.name_host),
+            Some((_, symbols)) => symbols.frames(&addresses, &self.names),
             None => Vec::new(),
         };
         Some(fault)

@@ -122,9 +122,11 @@ pub(crate) fn install(stack: &HookStack) -> io::Result<()> {
     let ticks = [Signal::SIGPROF, Signal::SIGVTALRM];
     // A fault in a handler has to be caught, and a tick is not to interrupt one.
     let flags = SaFlags::SA_SIGINFO | SaFlags::SA_ONSTACK | SaFlags::SA_NODEFER;
-    let on_fault = SigAction::new(SigHandler::SigAction(on_fault), flags, ticks.into_iter().collect());
+    let on_fault =
+        SigAction::new(SigHandler::SigAction(on_fault), flags, ticks.into_iter().collect());
     let flags = SaFlags::SA_SIGINFO | SaFlags::SA_ONSTACK | SaFlags::SA_RESTART;
-    let on_tick = SigAction::new(SigHandler::SigAction(on_tick), flags, ticks.into_iter().collect());
+    let on_tick =
+        SigAction::new(SigHandler::SigAction(on_tick), flags, ticks.into_iter().collect());
     for (signals, action) in [(&FAULTS[..], on_fault), (&ticks[..], on_tick)] {
         for signal in signals {
             // SAFETY: the handlers call nothing but what is safe in one, or what is abandoned with
@@ -214,6 +216,7 @@ pub(crate) fn take() -> Caught {
 }
 
 extern "C" fn on_fault(signal: c_int, info: *mut siginfo_t, context: *mut c_void) {
+    check_no_alignment();
     // SAFETY: the kernel passes both, for the length of the handler.
     let (info, context) = unsafe { (&*info, &mut *context.cast::<ucontext_t>()) };
     // Of these signals only abort(3) sends its own; from anybody else they are meant to kill.
@@ -310,6 +313,16 @@ fn trace(note: &mut Note, context: &mut ucontext_t) {
         from = image::runtime::Interrupted { at: caller, is_call: true };
     }
     image::runtime::backtrace(Some(from), &mut note.addresses, &mut note.count);
+}
+
+/// A script may have set the flag by which the CPU refuses addresses that are not aligned: the kernel
+/// leaves it set in handlers, and code of the host relies on its absence.
+fn check_no_alignment() {
+    // SAFETY: it changes one bit of this function's flags, and the stack by nothing.
+    unsafe {
+        std::arch::asm!("pushfq", "and qword ptr [rsp], {mask}", "popfq",
+            mask = const !ALIGNMENT_CHECK_FLAG);
+    }
 }
 
 /// Has the interrupted code go on at the landing.

@@ -34,6 +34,7 @@ use std::net::SocketAddr;
 
 use image::MapError;
 
+pub use backtrace::Names;
 pub use host::script_bindings;
 pub use image::Arena;
 pub use scripts::Scripts;

@@ -9,10 +9,11 @@ use heritage::Fault;
 use image::{Arena, Enter, EntryPoint, Hook, MapError, Mapped, Sealed};
 
 use crate::answer::{self, Answer, Fields};
+use crate::backtrace::Names;
 use crate::events::{Events, Failure, Where};
+use crate::faults::{self, Allowance};
 use crate::host::{self, Call};
 use crate::stack::{Ended, HookStack};
-use crate::faults::{self, Allowance};
 use crate::{Decision, Held, Holding, LoadError, Loaded, RequestView, abi};
 
 /// Of all initialisers of a generation together, and of one destructor: tables of millions of entries
@@ -49,11 +50,9 @@ pub struct Scripts {
 
 impl Scripts {
     /// Makes the hook stack, and catches from now on what scripts do wrong. `arena` is what the master
-    /// reserved before it forked; `name_host` names functions of the host by where they begin.
-    pub fn new(
-        arena: Arena,
-        name_host: Box<dyn Fn(u64) -> Option<String>>,
-    ) -> std::io::Result<Self> {
+    /// reserved before it forked; `names` are for
+    /// backtraces.
+    pub fn new(arena: Arena, names: Names) -> std::io::Result<Self> {
         let nobody = IpAddr::from([0, 0, 0, 0]);
         let stack = HookStack::new()?;
         image::runtime::on_heap_fault(host::heap_fault);
@@ -71,7 +70,7 @@ impl Scripts {
             client: (nobody, nobody.to_string()),
             of_hooks: Allowance::of(&settings::Faults::default()),
             faults: settings::Faults::default(),
-            events: Events::new(name_host),
+            events: Events::new(names),
         })
     }
 

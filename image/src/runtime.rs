@@ -2,8 +2,8 @@
 
 use std::ffi::c_void;
 
-use crate::heap::{self, functions};
 pub use crate::heap::HeapFault;
+use crate::heap::{self, functions};
 
 #[allow(unsafe_code)]
 mod ffi {

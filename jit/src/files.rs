@@ -15,6 +15,12 @@ use crate::ffi::{Files, Status};
 use crate::headers::Headers;
 use crate::pch;
 
+/// Whether a path is one of the embedded headers, by where it is: a header that a script includes, and
+/// nobody's who wrote a script.
+pub fn is_header(path: &str) -> bool {
+    SEARCH.split(':').chain([KILN_INCLUDE]).any(|folder| Path::new(path).starts_with(folder))
+}
+
 /// Where the precompiled header is.
 pub(crate) const PCH_PATH: &str = "/kiln/kiln.pch";
 

@@ -58,6 +58,7 @@ pub use demangle::demangled;
 use far::Far;
 use ffi::Listener;
 use files::ScriptFiles;
+pub use files::is_header;
 use front_end::How;
 use ir::Cpu;
 pub use memory::Cache;

@@ -116,7 +116,11 @@ const std::map<std::string, Failure, std::less<>>& failures() {
       {"segv-read", [] { zero = *reinterpret_cast<volatile int*>(0x1234567890); }},
       {"segv-wild", [] { zero = *reinterpret_cast<volatile int*>(0x8000000000000000); }},
       {"segv-call", [] { reinterpret_cast<void (*volatile)()>(nowhere)(); }},
-      {"segv-constant", [] { std::memset(const_cast<char*>("constant"), 0, 4); }},
+      {"segv-constant",
+       [] {
+         static const volatile int constant[] = {1, 2};
+         *const_cast<volatile int*>(&constant[zero]) = 3;
+       }},
       {"segv-memcpy", [] { std::memcpy(nowhere, "12345678", 8); }},
       {"segv-strlen", [] { zero = std::strlen(reinterpret_cast<char*>(nowhere)); }},
       {"segv-string", [] { std::string text(reinterpret_cast<char*>(0x10), 100); }},
@@ -135,7 +139,7 @@ const std::map<std::string, Failure, std::less<>>& failures() {
          }
        }},
       {"segv-log", [] { kiln::log(std::string_view(reinterpret_cast<char*>(0x20), 64)); }},
-      {"fpe", [] { zero = 1 / zero; }},
+      {"fpe", [] { zero = 100 / zero; }},
       {"ill", [] { __builtin_trap(); }},
       {"trap", [] { asm volatile("int3"); }},
       {"unaligned", [] {
@@ -159,7 +163,7 @@ const std::map<std::string, Failure, std::less<>>& failures() {
       {"overrun",
        [] {
          auto* block = static_cast<volatile char*>(std::malloc(40));
-         auto* next = std::malloc(40);
+         void* volatile next = std::malloc(40);
          for (int i = 0; i < 200; i++) block[i] = 0x5a;
          std::free(next);
          std::free(const_cast<char*>(block));

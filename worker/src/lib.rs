@@ -42,14 +42,10 @@ const EXIT_DONE: i32 = 0;
 /// It could not start, or its event loop failed.
 const EXIT_FAILED: i32 = 1;
 
-/// Serves with the inherited image until the worker is told to end. Gives the exit code. `name_host`
-/// names functions of this binary by where they begin, for backtraces.
-pub fn run(
-    arena: hook::Arena,
-    inheritance: Inheritance,
-    name_host: Box<dyn Fn(u64) -> Option<String>>,
-) -> i32 {
-    match hook::Scripts::new(arena, name_host) {
+/// Serves with the inherited image until the worker is told to end. Gives the exit code. `names`
+/// are for backtraces.
+pub fn run(arena: hook::Arena, inheritance: Inheritance, names: hook::Names) -> i32 {
+    match hook::Scripts::new(arena, names) {
         Ok(scripts) => serve(scripts, inheritance),
         Err(error) => {
             tracing::error!(worker = inheritance.index, %error, "cannot prepare for scripts");

@@ -241,18 +241,11 @@ impl<H: Hooks> Worker<H> {
                 decided
             };
         let hold = Hold::new(held, &ctx.returned);
-        let untouched = match decision {
+        let open = match decision {
             Decision::Failed if ctx.faults.policy == Policy::Open => ctx.faults.upstream.clone(),
             _ => None,
         };
-        let decision = match (decision, &untouched, ctx.faults.policy) {
-            (Decision::Failed, upstream, Policy::Open) => {
-                let upstream = upstream.as_deref().unwrap_or_default().as_bytes();
-                Decision::Forward { upstream, key: b"", edits: &[] }
-            }
-            (decision, ..) => decision,
-        };
-        match decision {
+        match or_open(decision, ctx.faults.policy, open.as_deref()) {
             Decision::Reply { status: 200..300, .. } if facts.purpose == Purpose::Connect => {
                 // It would make a tunnel of the connection, with nobody at its end (RFC 9110, 9.3.6).
                 tracing::error!("a script answers CONNECT with success; it can only forward it");
@@ -291,6 +284,17 @@ impl<H: Hooks> Worker<H> {
                 }
             }
         }
+    }
+}
+
+/// Where a script failed and the policy is to let such requests through, forwards untouched.
+fn or_open<'a>(decision: Decision<'a>, policy: Policy, upstream: Option<&'a str>) -> Decision<'a> {
+    match (decision, policy) {
+        (Decision::Failed, Policy::Open) => {
+            let upstream = upstream.unwrap_or_default().as_bytes();
+            Decision::Forward { upstream, key: b"", edits: &[] }
+        }
+        (decision, _) => decision,
     }
 }
 
