@@ -20,6 +20,13 @@ const CLIENTS_MAX: usize = 16;
 /// A client that has not sent its request, or not taken its reply, for so long has hung up in spirit.
 const CLIENT_TIMEOUT: Duration = Duration::from_secs(10);
 
+/// The same while there are as many clients as may be: others wait, who may have something to say.
+const CROWDED_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// How long none is taken in after that has failed, which is for want of descriptors or memory. They
+/// wait in the socket's queue, and must not keep the loop busy meanwhile.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
 /// Names one client; never used twice.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct ClientId(u64);
@@ -37,7 +44,8 @@ enum ClientState {
 struct Client {
     stream: UnixStream,
     state: ClientState,
-    deadline: Option<Instant>,
+    /// When it came into this state.
+    since: Instant,
 }
 
 /// The control socket, if there is one, and its clients.
@@ -46,6 +54,8 @@ pub(crate) struct Clients {
     socket: Option<ControlSocket>,
     clients: BTreeMap<ClientId, Client>,
     next: u64,
+    /// Until when none is taken in.
+    paused_until: Option<Instant>,
 }
 
 impl Clients {
@@ -56,7 +66,12 @@ impl Clients {
 
     /// The socket to poll for new clients; none while there are enough.
     pub(crate) fn listener(&self) -> Option<BorrowedFd<'_>> {
-        self.socket.as_ref().filter(|_| self.clients.len() < CLIENTS_MAX).map(AsFd::as_fd)
+        let takes = !self.is_crowded() && self.paused_until.is_none();
+        self.socket.as_ref().filter(|_| takes).map(AsFd::as_fd)
+    }
+
+    fn is_crowded(&self) -> bool {
+        self.clients.len() >= CLIENTS_MAX
     }
 
     /// What to poll for each client.
@@ -74,13 +89,17 @@ impl Clients {
 
     /// Takes in those that wait to be clients.
     pub(crate) fn accept(&mut self, now: Instant) {
-        while self.clients.len() < CLIENTS_MAX {
-            let Some(Ok(stream)) = self.socket.as_ref().map(ControlSocket::accept) else { return };
-            let client = Client {
-                stream,
-                state: ClientState::Asking(Vec::new()),
-                deadline: Some(now + CLIENT_TIMEOUT),
+        while !self.is_crowded() {
+            let stream = match self.socket.as_ref().map(ControlSocket::accept) {
+                Some(Ok(stream)) => stream,
+                Some(Err(error)) if error.kind() != ErrorKind::WouldBlock => {
+                    tracing::warn!(%error, "cannot take in a client of the control socket");
+                    self.paused_until = Some(now + ACCEPT_PAUSE);
+                    return;
+                }
+                _ => return,
             };
+            let client = Client { stream, state: ClientState::Asking(Vec::new()), since: now };
             self.clients.insert(ClientId(self.next), client);
             self.next += 1;
         }
@@ -111,7 +130,7 @@ impl Clients {
         match parse(&line) {
             Ok(request) => {
                 client.state = ClientState::Waiting;
-                client.deadline = None;
+                client.since = now;
                 Some(request)
             }
             Err(reason) => {
@@ -127,18 +146,26 @@ impl Clients {
         let mut line = serde_json::to_vec(reply).expect("a reply is strings and numbers");
         line.push(b'\n');
         client.state = ClientState::Taking(line);
-        client.deadline = Some(now + CLIENT_TIMEOUT);
+        client.since = now;
         self.write(id);
     }
 
     /// Forgets clients that took too long.
     pub(crate) fn expire(&mut self, now: Instant) {
-        self.clients.retain(|_, client| client.deadline.is_none_or(|deadline| deadline > now));
+        let timeout = self.timeout();
+        self.clients.retain(|_, client| !client.is_slow() || client.since + timeout > now);
+        self.paused_until = self.paused_until.filter(|until| *until > now);
     }
 
     /// When [`Clients::expire`] next has something to do.
     pub(crate) fn next_deadline(&self) -> Option<Instant> {
-        self.clients.values().filter_map(|client| client.deadline).min()
+        let timeout = self.timeout();
+        let slow = self.clients.values().filter(|client| client.is_slow());
+        slow.map(|client| client.since + timeout).chain(self.paused_until).min()
+    }
+
+    fn timeout(&self) -> Duration {
+        if self.is_crowded() { CROWDED_TIMEOUT } else { CLIENT_TIMEOUT }
     }
 
     /// Writes as much as the client takes, and closes when it has all.
@@ -154,6 +181,13 @@ impl Clients {
             }
         }
         self.clients.remove(&id);
+    }
+}
+
+impl Client {
+    /// Whether it is its turn, and not the master's.
+    fn is_slow(&self) -> bool {
+        !matches!(self.state, ClientState::Waiting)
     }
 }
 
@@ -190,11 +224,8 @@ mod tests {
     fn connected() -> (Clients, ClientId, UnixStream) {
         let (ours, theirs) = UnixStream::pair().unwrap();
         ours.set_nonblocking(true).unwrap();
-        let client = Client {
-            stream: ours,
-            state: ClientState::Asking(Vec::new()),
-            deadline: Some(Instant::now() + CLIENT_TIMEOUT),
-        };
+        let (state, since) = (ClientState::Asking(Vec::new()), Instant::now());
+        let client = Client { stream: ours, state, since };
         let mut clients = Clients::default();
         clients.clients.insert(ClientId(0), client);
         (clients, ClientId(0), theirs)
