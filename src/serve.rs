@@ -39,11 +39,13 @@ pub(crate) fn serve(arguments: &cli::Serve) -> anyhow::Result<ExitCode> {
         }
     };
     config.look_for_script()?;
-    logs::start();
+    let logs = logs::start();
     let arena = Arena::reserve()?;
     let settings = config.master.clone();
     let mut children = Children::new(arguments, config, arena);
-    match master::run(settings, arena, &mut children) {
+    let stopped = master::run(settings, arena, &mut children);
+    drop(logs);
+    match stopped {
         Ok(Stopped::Fast | Stopped::Drained) => Ok(ExitCode::SUCCESS),
         Ok(Stopped::DrainTimedOut) => Ok(ExitCode::FAILURE),
         Err(StartError::Refused { reason, diagnostics }) => {
