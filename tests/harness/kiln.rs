@@ -5,6 +5,7 @@ use std::fs;
 use std::io::{Read, Write};
 use std::net::SocketAddr;
 use std::os::unix::net::UnixStream;
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 
@@ -43,6 +44,8 @@ pub struct Builder {
     arguments: Vec<OsString>,
     environment: Vec<(OsString, OsString)>,
     inherits: Option<PathBuf>,
+    stderr: Option<Stdio>,
+    user: Option<u32>,
 }
 
 impl Builder {
@@ -113,6 +116,18 @@ impl Builder {
         self
     }
 
+    /// Its log goes there, and not into a file: [`Kiln::log`] has nothing.
+    pub fn stderr(mut self, stderr: impl Into<Stdio>) -> Self {
+        self.stderr = Some(stderr.into());
+        self
+    }
+
+    /// It runs as this user, to whom its folder belongs then. Needs root.
+    pub fn user(mut self, user: u32) -> Self {
+        self.user = Some(user);
+        self
+    }
+
     /// No `--listen`: its configuration or its default says where.
     pub fn without_listen(mut self) -> Self {
         self.listens = false;
@@ -160,10 +175,17 @@ impl Builder {
 
     /// Starts it and waits for nothing.
     #[track_caller]
-    pub fn spawn(self) -> Kiln {
+    pub fn spawn(mut self) -> Kiln {
         let log = self.folder().join("log");
         let mut command = self.command();
-        command.stdout(create(&self.folder().join("stdout"))).stderr(create(&log));
+        let stderr = self.stderr.take().unwrap_or_else(|| create(&log).into());
+        command.stdout(create(&self.folder().join("stdout"))).stderr(stderr);
+        if let Some(user) = self.user {
+            let folder = self.folder();
+            let owned = Command::new("chown").arg("-R").arg(user.to_string()).arg(folder).status();
+            assert!(owned.is_ok_and(|status| status.success()), "it takes root");
+            command.uid(user).gid(user);
+        }
         let master = command.spawn().unwrap_or_else(|error| panic!("{command:?}: {error}"));
         let mark = self.mark();
         Kiln {
@@ -320,6 +342,8 @@ impl Kiln {
             arguments: Vec::new(),
             environment: Vec::new(),
             inherits: None,
+            stderr: None,
+            user: None,
         }
     }
 
@@ -356,6 +380,14 @@ impl Kiln {
             .collect();
         assert!(!found.is_empty(), "it listens nowhere:\n{log}");
         found
+    }
+
+    /// Where it listens first of all, as its status says: for one whose log is no file.
+    #[track_caller]
+    pub fn address_in_status(&self) -> SocketAddr {
+        let status = self.status();
+        let listen = status["listen"][0].as_str().and_then(|address| address.parse().ok());
+        listen.unwrap_or_else(|| panic!("it listens nowhere: {status:#}"))
     }
 
     /// Everything it has logged so far.

@@ -2,6 +2,7 @@
 //!
 //! One module for each behaviour. Every test has a Kiln of its own on a port of its own.
 
+mod adversity;
 mod badinput;
 mod bodies;
 mod cache;
