@@ -10,8 +10,9 @@ use anyhow::{Context, bail};
 use heritage::CompileSteps;
 use heritage::diagnostic::counted;
 use master::control::{
-    ControlReply, ControlRequest, GenerationState, HeldStatus, NameStatus, OutStatus,
-    RefusalStatus, Status, UpstreamsStatus, WorkerActivity, WorkerStatus, call,
+    ControlReply, ControlRequest, DeathStatus, FaultStatus, GenerationState, HeldStatus,
+    NameStatus, OutStatus, RefusalStatus, Status, UpstreamsStatus, WorkerActivity, WorkerStatus,
+    call,
 };
 use tools::print::painted;
 
@@ -20,6 +21,9 @@ use crate::{cli, config};
 /// A reload may wait for one that is under way, and each may use the compile timeout.
 const RELOAD_TIMEOUT: Duration = Duration::from_secs(300);
 const STATUS_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Faults and deaths that the tables show: as many as leave the rest on the screen.
+const SHOWN_MAX: usize = 8;
 
 const GOOD: Style = AnsiColor::Green.on_default();
 const BAD: Style = AnsiColor::Red.on_default().bold();
@@ -176,6 +180,8 @@ fn print_status(status: &Status) {
     }
     print_forwarding(status);
     print_upstreams(status);
+    print_faults(&status.faults);
+    print_deaths(&status.deaths);
     if let Some(RefusalStatus { age_s, reason, diagnostics }) = &status.refused {
         println!("\n{BAD}last reload refused{BAD:#}  {} ago: {reason}", duration(*age_s));
         print!("{}", painted(diagnostics));
@@ -244,6 +250,60 @@ fn print_upstreams(status: &Status) {
             (false, None) => String::new(),
         };
         println!("{upstream:<16}  {:<24}  {BAD}{reason}{BAD:#}", server.to_string());
+    }
+}
+
+/// What scripts failed at, the latest last.
+fn print_faults(faults: &[FaultStatus]) {
+    if !faults.is_empty() {
+        println!("\n{HEAD}fault                 ago      generation  hook        place{HEAD:#}");
+    }
+    let before = faults.len().saturating_sub(SHOWN_MAX);
+    for FaultStatus { age_s, fault, .. } in &faults[before..] {
+        let place = fault.place().map_or("-".to_owned(), |frame| {
+            format!("{}:{}", frame.file.as_deref().unwrap_or("?"), frame.line)
+        });
+        println!(
+            "{BAD}{:<20}{BAD:#}  {:<7}  {:>10}  {:<10}  {place}",
+            fault.kind.name(),
+            duration(*age_s),
+            fault.generation,
+            fault.hook
+        );
+        let at = fault.request.as_ref();
+        let at = at.map(|request| format!(" at {} {}", request.method, request.target));
+        let message = fault.message.replace(char::is_control, "?");
+        println!("    {FAINT}{message}{}{FAINT:#}", at.unwrap_or_default());
+    }
+    print_before(before);
+}
+
+/// Workers that died, the latest last.
+fn print_deaths(deaths: &[DeathStatus]) {
+    if !deaths.is_empty() {
+        println!("\n{HEAD}worker      pid  died     generation  how{HEAD:#}");
+    }
+    let before = deaths.len().saturating_sub(SHOWN_MAX);
+    for death in &deaths[before..] {
+        let since = death.killed_since.as_ref().map(|reason| format!(": {reason}"));
+        let at = death.target.as_ref().map(|target| format!(", in a script at {target}"));
+        println!(
+            "{:>6}  {:>7}  {:<7}  {:>10}  {BAD}{}{BAD:#}{}{}",
+            death.worker,
+            death.pid,
+            duration(death.age_s),
+            death.generation,
+            death.how,
+            since.unwrap_or_default(),
+            at.unwrap_or_default()
+        );
+    }
+    print_before(before);
+}
+
+fn print_before(before: usize) {
+    if before > 0 {
+        println!("    {FAINT}and {before} before: --json shows them{FAINT:#}");
     }
 }
 

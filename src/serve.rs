@@ -4,6 +4,7 @@ use std::cell::OnceCell;
 use std::fs::File;
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use cache::Folder;
 use heritage::{Channel, CompileOutcome, Diagnostic, Inheritance, Severity};
@@ -166,6 +167,7 @@ impl Roles for Children {
             compile_memory_max: config.master.compile_memory_max,
             drain_timeout: config.master.drain_timeout,
             answer_timeout: config.master.answer_timeout,
+            hook_time_max: Duration::from_millis(config.worker.faults.hook_wall_ms),
             unchanged: self.started_with.needs_restart(config),
         })
     }

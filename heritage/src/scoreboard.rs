@@ -105,6 +105,11 @@ impl AtWork {
         self.target_bytes.store(0, Ordering::Relaxed);
     }
 
+    /// In the master: whether a hook runs.
+    pub fn is_busy(&self) -> bool {
+        self.target_bytes.load(Ordering::Relaxed) != 0
+    }
+
     /// In the master: the beginning of the target of the request at work, printable whatever stands
     /// there; none where no hook runs.
     pub fn target(&self) -> Option<String> {
@@ -313,9 +318,11 @@ mod tests {
         ] {
             at_work.begin(target.as_bytes());
             assert_eq!(at_work.target().as_deref(), Some(told));
+            assert!(at_work.is_busy());
         }
         at_work.end();
         assert_eq!(at_work.target(), None);
+        assert!(!at_work.is_busy());
         at_work.target_bytes.store(u64::MAX, Ordering::Relaxed);
         assert_eq!(at_work.target().map(|target| target.len()), Some(TARGET_BYTES_MAX));
     }

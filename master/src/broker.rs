@@ -8,7 +8,6 @@
 //! is configured by name answers the first request already. A name that does not resolve, or a
 //! broker that does not work, holds this up for some seconds and no longer.
 
-use std::collections::BTreeMap;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd};
 use std::time::{Duration, Instant};
@@ -42,6 +41,8 @@ pub(crate) struct Broker {
     restarts: u32,
     /// What it works with.
     settings: Vec<u8>,
+    /// When the process is killed, since somebody has stopped it.
+    stopped_until: Option<Instant>,
     /// Until when a generation waits for its names; none once it need not.
     awaited_until: Option<Instant>,
 }
@@ -67,10 +68,15 @@ impl Broker {
         }
     }
 
+    /// The process of this pid goes on.
+    pub(crate) fn continued(&mut self, pid: Pid) {
+        self.stopped_until = self.stopped_until.filter(|_| !self.is(pid));
+    }
+
     /// When [`Supervisor::keep_broker`] next has something to do.
     pub(crate) fn next_deadline(&self) -> Option<Instant> {
         let fork_at = self.fork_at.filter(|_| self.process.is_none());
-        fork_at.into_iter().chain(self.awaited_until).min()
+        [fork_at, self.awaited_until, self.stopped_until].into_iter().flatten().min()
     }
 
     /// For `kiln status`; none if it is not needed.
@@ -87,6 +93,10 @@ impl Supervisor<'_> {
             let waited_s = NAMES_TIMEOUT.as_secs();
             tracing::warn!(waited_s, "not every name of a server is known: serving without");
             self.broker.awaited_until = None;
+        }
+        if self.broker.stopped_until.is_some_and(|until| until <= now) {
+            self.broker.stopped_until = None;
+            self.kill_broker("it was stopped, and servers are watched by nobody");
         }
         let is_due = self.broker.fork_at.is_some_and(|fork_at| fork_at <= now);
         if is_due
@@ -109,10 +119,9 @@ impl Supervisor<'_> {
             Err(_) => EXIT_SCOREBOARD,
         })?;
         tracing::info!(pid = pid.as_raw(), "broker forked");
-        let holds = BTreeMap::new();
-        self.broker.process =
-            Some(Process { pid, channel: ours, connected: true, forked: now, holds, told });
+        self.broker.process = Some(Process::new(pid, ours, told, now));
         self.broker.dismissed = false;
+        self.broker.stopped_until = None;
         Ok(())
     }
 
@@ -182,6 +191,13 @@ impl Supervisor<'_> {
                 self.servers.keep_names_of(pid);
             }
             other => self.kill_broker(&format!("it has no business to say {other:?}")),
+        }
+    }
+
+    /// Somebody has stopped a child: if it is the broker it is replaced, unless it goes on soon.
+    pub(crate) fn broker_stopped(&mut self, pid: Pid, now: Instant) {
+        if self.broker.is(pid) {
+            self.broker.stopped_until = Some(now + self.settings.answer_timeout);
         }
     }
 

@@ -9,7 +9,7 @@ use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use heritage::{CompileSteps, Diagnostic};
+use heritage::{CompileSteps, Diagnostic, Fault};
 use serde::{Deserialize, Serialize};
 
 pub use crate::generations::GenerationState;
@@ -89,6 +89,12 @@ pub struct Status {
     /// What the master knows of upstreams' servers.
     #[serde(default)]
     pub upstreams: UpstreamsStatus,
+    /// What scripts failed at lately, oldest first.
+    #[serde(default)]
+    pub faults: Vec<FaultStatus>,
+    /// Workers that died lately, oldest first.
+    #[serde(default)]
+    pub deaths: Vec<DeathStatus>,
     /// The last reload, if it was refused: what is on disk is not what serves.
     #[serde(default)]
     pub refused: Option<RefusalStatus>,
@@ -103,6 +109,44 @@ pub struct RefusalStatus {
     pub reason: String,
     /// What the compiler said; may be empty.
     pub diagnostics: Vec<Diagnostic>,
+}
+
+/// A script's failure, and the worker that told it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FaultStatus {
+    /// Seconds since then.
+    pub age_s: u64,
+    /// Index of the worker.
+    pub worker: usize,
+    /// Its process.
+    pub pid: i32,
+    /// What went wrong, and where.
+    #[serde(flatten)]
+    pub fault: Fault,
+}
+
+/// The end of a worker that was none of its own will.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DeathStatus {
+    /// Seconds since then.
+    pub age_s: u64,
+    /// Milliseconds since 1970.
+    pub at_unix_ms: u64,
+    /// Index of the worker.
+    pub worker: usize,
+    /// The process that it was.
+    pub pid: i32,
+    /// How it ended.
+    pub how: String,
+    /// Whether there is a core file.
+    pub core_dumped: bool,
+    /// Why the master killed it, if it did.
+    pub killed_since: Option<String>,
+    /// The generation that new requests went to.
+    pub generation: u64,
+    /// The beginning of the target of the request that a script was deciding on, if one was: the script
+    /// is what to look at first.
+    pub target: Option<String>,
 }
 
 /// The master.

@@ -121,7 +121,8 @@ fn set_dispositions(child: Child<'_>) -> nix::Result<()> {
     };
     // A terminal's ctrl-C and hang-up go to the whole process group, and the rest are orders to the
     // master: a child hears of them from the master alone. SIGPIPE: a broken connection is an
-    // error.
+    // error. SIGVTALRM and SIGPROF are about hooks that run for too long: who has none has nothing to
+    // stop.
     for signal in [
         Signal::SIGHUP,
         Signal::SIGINT,
@@ -129,6 +130,8 @@ fn set_dispositions(child: Child<'_>) -> nix::Result<()> {
         Signal::SIGTTIN,
         Signal::SIGTTOU,
         Signal::SIGPIPE,
+        Signal::SIGVTALRM,
+        Signal::SIGPROF,
     ] {
         set(signal, SigHandler::SigIgn)?;
     }

@@ -17,6 +17,7 @@ mod clients;
 mod compile;
 pub mod control;
 mod error;
+mod faults;
 mod fork;
 mod generations;
 mod keeper;
@@ -94,6 +95,8 @@ pub struct Configured {
     pub drain_timeout: Duration,
     /// How long a worker may take to do what it is told, once this generation serves.
     pub answer_timeout: Duration,
+    /// Longest time of one hook call, once this generation serves.
+    pub hook_time_max: Duration,
     /// What differs and takes a restart, each in a sentence for the operator.
     pub unchanged: Vec<String>,
 }

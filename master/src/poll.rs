@@ -154,11 +154,14 @@ impl Supervisor<'_> {
     }
 }
 
-/// Collects every child that is dead: one signal may stand for many.
+/// Collects every child that is dead, or stands still: one signal may stand for many.
 fn reap(events: &mut Vec<Event>) {
     loop {
-        match waitpid(None, Some(WaitPidFlag::WNOHANG)) {
+        let flags = WaitPidFlag::WNOHANG | WaitPidFlag::WUNTRACED | WaitPidFlag::WCONTINUED;
+        match waitpid(None, Some(flags)) {
             Err(_) | Ok(WaitStatus::StillAlive) => return,
+            Ok(WaitStatus::Stopped(pid, signal)) => events.push(Event::ChildStopped(pid, signal)),
+            Ok(WaitStatus::Continued(pid)) => events.push(Event::ChildContinued(pid)),
             Ok(ended) => {
                 events.extend(ended.pid().map(|pid| Event::ChildExited(pid, ended)));
             }

@@ -4,11 +4,17 @@
 //! A worker whose time stands still is stopped (SIGSTOP), or in a script that does not return. The
 //! master counts its own looks and not seconds: where the whole machine stands still, the looks do
 //! too, and no clock that jumps counts for anything.
+//!
+//! Long before that, a hook that runs past its budget of time is stopped by its worker, at a signal
+//! from here: a worker cannot look at the clock while a script has it. The signal is a hint. Whether
+//! the budget is really up only the worker knows, which knows when the hook was called.
 
 use std::fs;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
+use nix::sys::signal::{Signal, kill};
+use nix::time::{ClockId, clock_gettime};
 use nix::unistd::Pid;
 
 use crate::supervisor::Supervisor;
@@ -16,6 +22,9 @@ use crate::workers::Activity;
 
 /// Looks in a row at which a worker must not have moved before it is killed.
 const LOOKS_MAX: u32 = 10;
+
+/// Looks at a hook that runs, within its budget: it is stopped a quarter late at most.
+const LOOKS_PER_BUDGET: u32 = 4;
 
 /// What was seen of one worker.
 #[derive(Debug, Default)]
@@ -75,10 +84,35 @@ impl Supervisor<'_> {
         }
     }
 
-    /// When [`Supervisor::feel_pulses`] next has something to do.
+    /// Signals workers in which a hook may have run for all of its budget, and does still. The hook
+    /// began after the turn that left the time.
+    pub(crate) fn look_at_hooks(&mut self, now: Instant) {
+        if now < self.next_look {
+            return;
+        }
+        let budget = self.settings.hook_time_max;
+        let (now_ms, mut any_runs) = (monotonic_ms(), false);
+        for running in self.processes() {
+            let page = self.scoreboard.page(running.page);
+            if !page.at_work.is_busy() {
+                continue;
+            }
+            any_runs = true;
+            let since_ms = page.heartbeat_ms.load(Ordering::Relaxed);
+            let stands = Duration::from_millis(now_ms.saturating_sub(since_ms));
+            if stands >= budget && tracer_of(running.process.pid).is_none() {
+                // It may be dead already, and not yet reaped: its pid is still ours.
+                let _ = kill(running.process.pid, Signal::SIGVTALRM);
+            }
+        }
+        // Whatever begins after a look that saw no hook has not used up its budget before the next.
+        self.next_look = now + if any_runs { budget / LOOKS_PER_BUDGET } else { budget };
+    }
+
+    /// When [`Supervisor::feel_pulses`] or [`Supervisor::look_at_hooks`] next has something to do.
     pub(crate) fn pulse_deadline(&self) -> Option<Instant> {
         let lives = self.processes().next().is_some();
-        lives.then_some(self.next_pulse)
+        lives.then_some(self.next_pulse.min(self.next_look))
     }
 
     fn pulse_interval(&self) -> Duration {
@@ -91,6 +125,12 @@ fn tracer_of(pid: Pid) -> Option<i32> {
     let status = fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
     let tracer = status.lines().find_map(|line| line.strip_prefix("TracerPid:"))?;
     tracer.trim().parse().ok().filter(|tracer| *tracer != 0)
+}
+
+/// The clock by which workers say since when.
+pub(crate) fn monotonic_ms() -> u64 {
+    let now = clock_gettime(ClockId::CLOCK_MONOTONIC).expect("every Linux has CLOCK_MONOTONIC");
+    now.tv_sec() as u64 * 1000 + now.tv_nsec() as u64 / 1_000_000
 }
 
 #[cfg(test)]

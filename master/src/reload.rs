@@ -479,6 +479,8 @@ impl Supervisor<'_> {
         let configured = std::mem::take(&mut self.configured);
         self.settings.drain_timeout = configured.drain_timeout;
         self.settings.answer_timeout = configured.answer_timeout;
+        self.settings.hook_time_max = configured.hook_time_max;
+        self.next_look = Instant::now();
         // A number that is the same as before leaves alone what signals have made of it.
         if configured.workers != self.settings.workers {
             self.settings.workers = configured.workers;

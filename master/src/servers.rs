@@ -357,8 +357,7 @@ mod tests {
     impl Listening {
         fn new(pid: Pid) -> Self {
             let (channel, theirs) = Channel::pair().unwrap();
-            let (forked, holds) = (Instant::now(), BTreeMap::new());
-            let process = Process { pid, channel, connected: true, forked, holds, told: 0 };
+            let process = Process::new(pid, channel, 0, Instant::now());
             Listening { process, theirs }
         }
 

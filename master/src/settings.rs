@@ -47,6 +47,8 @@ pub struct Settings {
     /// How long a worker may take to get ready, to load a generation or to retire one, or to turn
     /// its loop once. One that takes longer is stuck, and is killed and replaced. Default 10 s.
     pub answer_timeout: Duration,
+    /// Longest time of one hook call; a worker is signalled to stop one that takes longer. Default 2 s.
+    pub hook_time_max: Duration,
     /// Time between steering new connections away from a socket and emptying it, for handshakes
     /// that are under way. Default 250 ms: the round trip of most of the world.
     pub steer_settle: Duration,
@@ -67,6 +69,7 @@ impl Default for Settings {
             respawn_delay_min: Duration::from_millis(100),
             respawn_delay_max: Duration::from_secs(5),
             answer_timeout: Duration::from_secs(10),
+            hook_time_max: Duration::from_secs(2),
             steer_settle: Duration::from_millis(250),
         }
     }

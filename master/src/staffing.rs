@@ -19,6 +19,7 @@ use nix::sys::wait::WaitStatus;
 use nix::unistd::Pid;
 
 use crate::backoff::Limits;
+use crate::control::DeathStatus;
 use crate::fork::{Child, fork};
 use crate::listeners::SocketState;
 use crate::pulse::Pulse;
@@ -155,8 +156,7 @@ impl Supervisor<'_> {
         self.generations.hold(generation, pid);
         let worker = self.workers.get_mut(&index).expect("the caller found it");
         worker.activity = Activity::Starting { deadline: now + self.settings.answer_timeout };
-        worker.process =
-            Some(Process { pid, channel: ours, connected: true, forked: now, holds, told });
+        worker.process = Some(Process { holds, ..Process::new(pid, ours, told, now) });
         Ok(())
     }
 
@@ -197,16 +197,17 @@ impl Supervisor<'_> {
     /// A child that is no compile child is dead.
     pub(crate) fn bury(&mut self, pid: Pid, ended: WaitStatus, now: Instant) {
         self.last_reports(pid);
-        let Some(Running { index, page, process }) = self.running(pid) else { return };
-        let age = now - process.forked;
+        let Some(running) = self.running(pid) else { return };
+        let (index, page, age) = (running.index, running.page, now - running.process.forked);
+        let death = self.death(&running, ended, now);
         self.generations.forget(pid);
         let requests = self.scoreboard.page(page).requests.load(Ordering::Relaxed);
         self.scoreboard.clear(page);
         let worker = self.workers.get_mut(&index);
         worker.into_iter().for_each(|worker| worker.requests_before += requests);
         if self.forget_tainted(pid) {
-            let how = how(ended);
-            return tracing::info!(worker = index, pid = pid.as_raw(), how, "tainted worker gone");
+            log_gone(death.status(), "tainted worker gone");
+            return self.note_death(death, ended);
         }
         let limits = self.backoff_limits();
         let worker = self.workers.get_mut(&index).expect("it is tainted otherwise");
@@ -220,13 +221,14 @@ impl Supervisor<'_> {
                 worker.activity = Activity::Vacant { fork_at: now + delay };
                 worker.restarts = worker.restarts.saturating_add(1);
                 worker.died_at.get_or_insert(now);
-                log_death(index, pid, ended, age, delay);
+                log_death(death.status(), age, delay);
             }
             _ => {
-                tracing::info!(worker = index, pid = pid.as_raw(), how = how(ended), "worker gone");
+                log_gone(death.status(), "worker gone");
                 self.workers.remove(&index);
             }
         }
+        self.note_death(death, ended);
         self.load_interrupted(pid, now);
     }
 
@@ -356,15 +358,18 @@ impl Supervisor<'_> {
     }
 
     /// Kills one worker; its death is reaped like any other.
-    pub(crate) fn kill_worker(&self, pid: Pid, reason: &str) {
+    pub(crate) fn kill_worker(&mut self, pid: Pid, reason: &str) {
         let Some(Running { index, .. }) = self.running(pid) else { return };
+        if let Some(process) = self.process_mut(pid) {
+            process.killed.get_or_insert_with(|| reason.to_owned());
+        }
         tracing::warn!(worker = index, pid = pid.as_raw(), reason, "killing a worker");
         // It may be dead already, and not yet reaped: its pid is still ours.
         let _ = kill(pid, Signal::SIGKILL);
     }
 
     /// Kills every worker.
-    pub(crate) fn kill_all(&self) {
+    pub(crate) fn kill_all(&mut self) {
         for pid in self.pids() {
             self.kill_worker(pid, "it did not end in time");
         }
@@ -424,10 +429,25 @@ impl Supervisor<'_> {
     }
 }
 
-fn log_death(index: usize, pid: Pid, ended: WaitStatus, age: Duration, delay: Duration) {
+fn log_death(death: &DeathStatus, age: Duration, delay: Duration) {
+    let DeathStatus { worker, pid, how, killed_since, generation, target, .. } = death;
     let (age_ms, delay_ms) = (age.as_millis(), delay.as_millis());
-    let how = how(ended);
-    tracing::warn!(worker = index, pid = pid.as_raw(), how, age_ms, delay_ms, "worker died");
+    tracing::warn!(
+        worker,
+        pid,
+        how,
+        killed_since,
+        generation,
+        target,
+        age_ms,
+        delay_ms,
+        "worker died"
+    );
+}
+
+fn log_gone(death: &DeathStatus, what: &str) {
+    let DeathStatus { worker, pid, how, target, .. } = death;
+    tracing::info!(worker, pid, how, target, "{what}");
 }
 
 /// How a process ended, for the log.

@@ -4,13 +4,13 @@ use std::sync::atomic::Ordering;
 use std::time::Instant;
 
 use heritage::PageNumber;
-use nix::time::{ClockId, clock_gettime};
 
 use crate::control::{
     GenerationStatus, HeldStatus, MasterStatus, RefusalStatus, Status, UpstreamsStatus,
     WorkerActivity, WorkerStatus,
 };
 use crate::generations::Generation;
+use crate::pulse::monotonic_ms;
 use crate::staffing::Running;
 use crate::supervisor::Supervisor;
 use crate::tainted::Tainted;
@@ -46,6 +46,8 @@ impl Supervisor<'_> {
                 names: self.servers.names().collect(),
                 out: self.servers.out(now).collect(),
             },
+            faults: self.faults.faults(now).collect(),
+            deaths: self.faults.deaths(now).collect(),
             refused: self.last_refusal.as_ref().map(|refusal| RefusalStatus {
                 age_s: now.saturating_duration_since(refusal.at).as_secs(),
                 reason: refusal.reason.clone(),
@@ -112,12 +114,6 @@ impl Supervisor<'_> {
             uptime_s: 0,
         }
     }
-}
-
-/// The clock by which workers say since when.
-fn monotonic_ms() -> u64 {
-    let now = clock_gettime(ClockId::CLOCK_MONOTONIC).expect("every Linux has CLOCK_MONOTONIC");
-    now.tv_sec() as u64 * 1000 + now.tv_nsec() as u64 / 1_000_000
 }
 
 const _: () = assert!(heritage::HOLDINGS_MAX >= image::Arena::SLOTS as usize);

@@ -9,8 +9,9 @@ use std::collections::BTreeMap;
 use std::os::fd::OwnedFd;
 use std::time::{Duration, Instant};
 
-use heritage::{Fault, Order, PageNumber, Report, Scoreboard, ServerNews, WORKERS_MAX};
+use heritage::{Order, PageNumber, Report, Scoreboard, ServerNews, WORKERS_MAX};
 use image::{Arena, Invalid, Slot};
+use nix::sys::signal::Signal;
 use nix::sys::wait::WaitStatus;
 use nix::unistd::Pid;
 
@@ -18,6 +19,7 @@ use crate::broker::Broker;
 use crate::claim::{ControlSocket, PidFile};
 use crate::clients::{ClientId, Clients};
 use crate::control::{ControlReply, ControlRequest};
+use crate::faults::Faults;
 use crate::generations::Generations;
 use crate::keeper::Keeper;
 use crate::listeners::Listeners;
@@ -42,6 +44,10 @@ pub(crate) enum Event {
     Control(ClientId, ControlRequest),
     /// A signal asks for something.
     Signal(Request),
+    /// Somebody has stopped a child (SIGSTOP).
+    ChildStopped(Pid, Signal),
+    /// It may go on.
+    ChildContinued(Pid),
     /// A child is dead, and this is how it died.
     ChildExited(Pid, WaitStatus),
 }
@@ -94,8 +100,12 @@ pub(crate) struct Supervisor<'a> {
     pub(crate) workers: BTreeMap<usize, Worker>,
     /// Processes that drain while others are in their places already, oldest first.
     pub(crate) tainted: Vec<Tainted>,
+    /// What went wrong lately.
+    pub(crate) faults: Faults,
     /// When it is looked next whether they all turn their loops.
     pub(crate) next_pulse: Instant,
+    /// When it is looked next whether a hook runs for too long.
+    pub(crate) next_look: Instant,
     /// How many workers there should be.
     pub(crate) wanted: usize,
     pub(crate) broker: Broker,
@@ -148,7 +158,9 @@ impl<'a> Supervisor<'a> {
             began: now,
             workers: first_workers(settings.workers, now),
             tainted: Vec::new(),
+            faults: Faults::new(now),
             next_pulse: now,
+            next_look: now,
             wanted: settings.workers,
             settings,
             _pid_file: pid_file,
@@ -176,6 +188,8 @@ impl<'a> Supervisor<'a> {
                     Event::Signal(Request::Stop) => self.stop(Ok(Stopped::Fast)),
                     // The dead were collected with it, and follow as events.
                     Event::Signal(Request::Reap) => {}
+                    Event::ChildStopped(pid, signal) => self.child_stopped(pid, signal),
+                    Event::ChildContinued(pid) => self.child_continued(pid),
                     Event::ChildExited(pid, ended) => self.child_exited(pid, ended),
                 }
             }
@@ -195,6 +209,7 @@ impl<'a> Supervisor<'a> {
                 self.kill_stuck(now);
                 self.end_tainted(now);
                 self.feel_pulses(now);
+                self.look_at_hooks(now);
                 self.tell_long_drains(now);
             }
             Phase::Draining { deadline } if *deadline <= now => {
@@ -300,6 +315,18 @@ impl<'a> Supervisor<'a> {
         }
     }
 
+    /// Each has a deadline that ends it: a worker its pulse, compile child and keeper their timeouts,
+    /// and the broker the one that begins here.
+    fn child_stopped(&mut self, pid: Pid, signal: Signal) {
+        tracing::warn!(pid = pid.as_raw(), %signal, "a child was stopped");
+        self.broker_stopped(pid, Instant::now());
+    }
+
+    fn child_continued(&mut self, pid: Pid) {
+        tracing::info!(pid = pid.as_raw(), "a child goes on");
+        self.broker.continued(pid);
+    }
+
     fn child_exited(&mut self, pid: Pid, ended: WaitStatus) {
         let now = Instant::now();
         if !self.compile_ended(pid, ended, now)
@@ -343,10 +370,6 @@ impl<'a> Supervisor<'a> {
         }
     }
 
-    pub(crate) fn take_fault(&mut self, index: usize, pid: Pid, fault: Fault, _now: Instant) {
-        log_fault(index, pid, &fault);
-    }
-
     fn is_over(&self) -> bool {
         !matches!(self.phase, Phase::Running)
             && !matches!(self.reload, Reload::Compiling { .. })
@@ -366,21 +389,6 @@ impl<'a> Supervisor<'a> {
 
 fn first_workers(count: usize, now: Instant) -> BTreeMap<usize, Worker> {
     (0..count).map(|index| (index, Worker::new(PageNumber::new(index), now))).collect()
-}
-
-fn log_fault(worker: usize, pid: Pid, fault: &Fault) {
-    let place = fault.place();
-    tracing::error!(
-        worker,
-        pid = pid.as_raw(),
-        generation = fault.generation,
-        hook = fault.hook,
-        kind = fault.kind.name(),
-        file = place.and_then(|place| place.file.as_deref()),
-        line = place.map(|place| place.line),
-        "{}",
-        fault.message
-    );
 }
 
 /// The control socket, or none where it is not required and somebody else has it.

@@ -1,6 +1,7 @@
 //! What the master does, with real forks, real sockets and real signals.
 
 mod broker;
+mod faults;
 mod harness;
 mod tainted;
 

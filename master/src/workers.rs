@@ -76,9 +76,17 @@ pub(crate) struct Process {
     pub(crate) holds: BTreeMap<ListenerId, Holding>,
     /// Up to which change of [`crate::servers::Servers`] it was told.
     pub(crate) told: u64,
+    /// Why it was killed, if it was.
+    pub(crate) killed: Option<String>,
 }
 
 impl Process {
+    /// One that was forked now.
+    pub(crate) fn new(pid: Pid, channel: Channel, told: u64, now: Instant) -> Self {
+        let holds = BTreeMap::new();
+        Process { pid, channel, connected: true, forked: now, holds, told, killed: None }
+    }
+
     /// Takes what the child has to say. Nothing but reports may come; anything else is an error.
     pub(crate) fn reports(&mut self) -> io::Result<Vec<Report>> {
         let mut reports = Vec::new();

@@ -188,6 +188,20 @@ fn a_worker_is_told_of_servers_again_when_it_gets_other_settings() {
 }
 
 #[test]
+fn a_broker_that_somebody_stops_is_replaced_unless_it_goes_on() {
+    let kiln = start("broker-stopped", FakeBroker::Obedient);
+    let before = kiln.wait_for("a broker", |status| broker_of(status).is_some());
+    let pid = Pid::from_raw(broker_of(&before).unwrap());
+    kill(pid, Signal::SIGSTOP).unwrap();
+    kill(pid, Signal::SIGCONT).unwrap();
+    kill(pid, Signal::SIGSTOP).unwrap();
+    let after = kiln
+        .wait_for("another", |status| broker_of(status).is_some_and(|after| after != pid.as_raw()));
+    assert_eq!(after.broker.unwrap().restarts, 1);
+    assert_eq!(after.workers.iter().map(|worker| worker.restarts).sum::<u32>(), 0);
+}
+
+#[test]
 fn a_broker_that_talks_nonsense_is_replaced() {
     let kiln = start("nonsense", FakeBroker::Obedient);
     kiln.broker_says(&[Report::NamesResolved, Report::Retired { generation: 1 }]);

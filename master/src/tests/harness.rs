@@ -22,7 +22,7 @@ use heritage::{
     Report, ServerNews, WorkerState,
 };
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-use nix::sys::signal::{Signal, kill};
+use nix::sys::signal::{SaFlags, SigAction, SigHandler, SigSet, Signal, kill, sigaction};
 use nix::sys::wait::{WaitStatus, waitpid};
 use nix::unistd::{ForkResult, Pid};
 use serde::{Deserialize, Serialize};
@@ -32,6 +32,7 @@ use crate::control::{
     ControlReply, ControlRequest, GenerationState, GenerationStatus, Status, WorkerActivity,
     WorkerStatus, call,
 };
+use crate::pulse::monotonic_ms;
 use crate::supervisor::Supervisor;
 use crate::{CompileJob, Configured, Control, Roles, Settings, Stopped};
 
@@ -123,6 +124,7 @@ impl Roles for FakeRoles {
             compile_memory_max: 1 << 30,
             drain_timeout: self.drain_timeout,
             answer_timeout: Duration::from_secs(1),
+            hook_time_max: Duration::from_millis(200),
             unchanged: words.map(|name| format!("{name}: needs a restart")).collect(),
         })
     }
@@ -245,9 +247,11 @@ impl FakeWorker {
             return code;
         }
         self.inheritance.page.enter(WorkerState::Serving);
+        self.beat();
         self.say(&Report::Ready { generation, map_us: 100 });
         loop {
             self.wait();
+            self.beat();
             self.accept();
             if let Some(code) = self.obey_all() {
                 return code;
@@ -265,6 +269,10 @@ impl FakeWorker {
                 }
             }
         }
+    }
+
+    fn beat(&self) {
+        self.inheritance.page.heartbeat_ms.store(monotonic_ms(), Ordering::Relaxed);
     }
 
     /// Does what the master says; gives the exit code if that is to end.
@@ -357,7 +365,7 @@ impl FakeWorker {
         let generation = self.generations.last().copied().unwrap_or_default();
         let mut tainted = self.tainted;
         for listener in self.listeners.values() {
-            while let Ok((mut client, _)) = listener.accept() {
+            while !tainted && let Ok((mut client, _)) = listener.accept() {
                 let mut request = [0; 256];
                 let length = client.read(&mut request).unwrap_or(0);
                 let index = self.inheritance.index;
@@ -366,6 +374,18 @@ impl FakeWorker {
                 if let Ok(report) = serde_json::from_slice::<Report>(&request[..length]) {
                     tainted |= report == Report::Tainted;
                     self.say(&report);
+                }
+                match request.split(|byte| *byte == 0).next() {
+                    Some(b"/dies") => {
+                        self.inheritance.page.at_work.begin(b"/dies");
+                        std::process::abort();
+                    }
+                    Some(b"/loops") => {
+                        self.inheritance.page.at_work.begin(b"/loops");
+                        run_until_signalled();
+                        self.inheritance.page.at_work.end();
+                    }
+                    _ => {}
                 }
                 if request.starts_with(b"news") {
                     let _ = serde_json::to_writer(&client, &(index, &self.news));
@@ -385,6 +405,25 @@ impl FakeWorker {
     fn say(&self, report: &Report) {
         let channel: &Channel = &self.inheritance.channel;
         let _ = channel.send(report, &[]);
+    }
+}
+
+static IS_SIGNALLED: AtomicBool = AtomicBool::new(false);
+
+extern "C" fn note_signal(_signal: i32) {
+    IS_SIGNALLED.store(true, Ordering::Relaxed);
+}
+
+/// A hook that runs until the master says that its time may be up.
+// sigaction() is unsafe because of what a handler may do.
+#[allow(unsafe_code)]
+fn run_until_signalled() {
+    let handler = SigHandler::Handler(note_signal);
+    let action = SigAction::new(handler, SaFlags::SA_RESTART, SigSet::empty());
+    // SAFETY: the handler stores to an atomic.
+    unsafe { sigaction(Signal::SIGVTALRM, &action) }.unwrap();
+    while !IS_SIGNALLED.load(Ordering::Relaxed) {
+        std::hint::spin_loop();
     }
 }
 
