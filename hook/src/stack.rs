@@ -12,9 +12,11 @@
 //! ```
 //!
 //! Nothing unwinds: the frames between are forgotten as they are. So whoever calls or is called by a
-//! script leaves nothing in them that has to be dropped, and whoever lands puts in order what those
-//! frames would have (`runtime::call_abandoned`). The landing restores what a function has to
-//! preserve, and how the CPU computes with floating point.
+//! script leaves nothing in them that has to be dropped, and what those frames would have put in order
+//! is (`runtime::call_abandoned`). The landing restores what a function has to preserve.
+//!
+//! How the CPU rounds, traps and flushes, and which floating-point exceptions there were, is after a
+//! call as it was before: what a script sets is for that call.
 //!
 //! Profilers follow frame pointers, which scripts have and the rest of the worker has not: there the
 //! register holds anything, and perf drops a chain of callers that ends in nonsense. So the chain ends
@@ -40,6 +42,9 @@ static LANDING: AtomicUsize = AtomicUsize::new(0);
 
 /// How often a stack was entered. Who looks twice and sees the same number sees the same call.
 static ENTERED: AtomicU64 = AtomicU64::new(0);
+
+/// Bits of the x87 status word: the six exceptions and the fault of the register stack.
+const X87_EXCEPTIONS: u32 = 0x7f;
 
 /// A guarded stack.
 pub(crate) struct HookStack {
@@ -97,7 +102,18 @@ std::arch::global_asm!(
     "call rsi",
     "mov rsp, rbx",
     ".cfi_def_cfa_register rsp",
-    "xor eax, eax",
+    // Asking costs a few cycles and loading far more, so only what differs is loaded.
+    "stmxcsr [rsp - 8]",
+    "fnstcw [rsp - 4]",
+    "fnstsw ax",
+    "mov ecx, [rsp - 8]",
+    "mov dx, [rsp - 4]",
+    "and eax, {x87_exceptions}",
+    "xor ecx, [rsp]",
+    "xor dx, [rsp + 4]",
+    "or eax, ecx",
+    "or ax, dx",
+    "jnz 3f",
     "2:",
     "mov qword ptr [rip + {landing}], 0",
     "add rsp, 8",
@@ -121,9 +137,9 @@ std::arch::global_asm!(
     ".cfi_adjust_cfa_offset -8",
     ".cfi_restore rbp",
     "ret",
-    // Here the stack pointer is as it was before the switch, and nothing else is as it was.
-    ".globl kiln_landing",
-    "kiln_landing:",
+    // It computes in another way than before. Exceptions are cleared before the control word is loaded,
+    // which would deliver those that wait.
+    "3:",
     ".cfi_def_cfa_offset 64",
     ".cfi_offset rbp, -16",
     ".cfi_offset rbx, -24",
@@ -131,6 +147,14 @@ std::arch::global_asm!(
     ".cfi_offset r13, -40",
     ".cfi_offset r14, -48",
     ".cfi_offset r15, -56",
+    "fnclex",
+    "fldcw [rsp + 4]",
+    "ldmxcsr [rsp]",
+    "xor eax, eax",
+    "jmp 2b",
+    // Here the stack pointer is as it was before the switch, and nothing else is as it was.
+    ".globl kiln_landing",
+    "kiln_landing:",
     "cld",
     "fninit",
     "fldcw [rsp + 4]",
@@ -148,6 +172,7 @@ std::arch::global_asm!(
     ".size kiln_abandon, . - kiln_abandon",
     landing = sym LANDING,
     entered = sym ENTERED,
+    x87_exceptions = const X87_EXCEPTIONS,
 );
 
 unsafe extern "C" {

@@ -152,37 +152,6 @@ template <typename Call> char *guarded(Call call) {
   }
 }
 
-// How the CPU rounds, traps and flushes, and which floating-point exceptions there were: as it was
-// before a call, it is after it. What a script sets is for that call. Asking costs a few cycles and
-// loading far more, so only what differs is loaded.
-class FloatingPoint {
- public:
-  FloatingPoint() {
-    asm volatile("stmxcsr %0" : "=m"(sse_) : : "memory");
-    asm volatile("fnstcw %0" : "=m"(x87_) : : "memory");
-  }
-
-  ~FloatingPoint() {
-    uint32_t sse;
-    uint16_t x87, status;
-    asm volatile("stmxcsr %0" : "=m"(sse) : : "memory");
-    asm volatile("fnstcw %0" : "=m"(x87) : : "memory");
-    asm volatile("fnstsw %0" : "=a"(status) : : "memory");
-    if (sse != sse_) asm volatile("ldmxcsr %0" : : "m"(sse_) : "memory");
-    // Cleared before the control word is loaded: that would deliver what the script let wait.
-    if (status & X87_EXCEPTIONS) asm volatile("fnclex" : : : "memory");
-    if (x87 != x87_) asm volatile("fldcw %0" : : "m"(x87_) : "memory");
-  }
-  FloatingPoint(const FloatingPoint &) = delete;
-  FloatingPoint &operator=(const FloatingPoint &) = delete;
-
- private:
-  // The six exceptions and the fault of the register stack.
-  static constexpr uint16_t X87_EXCEPTIONS = 0x7f;
-  uint32_t sse_;
-  uint16_t x87_;
-};
-
 // Where an exception was thrown that no code of an image has caught: addresses of code, innermost
 // first. Noted before anything is unwound.
 constexpr size_t ADDRESSES_MAX = 32;
@@ -451,7 +420,6 @@ void kiln_call_abandoned() {
 char *kiln_run_functions(Heap *heap, void (*const *table)(int, char **, char **), size_t count,
                          int argc, char **argv, char **environment) {
   Running running(heap);
-  FloatingPoint as_before;
   return guarded([&] {
     for (size_t i = 0; i < count; i++)
       if (table[i] != nullptr)
@@ -467,7 +435,6 @@ bool kiln_run_destructor(Heap *heap, char **thrown) {
   auto **list = heap->thread_destructors ? &heap->thread_destructors : &heap->static_destructors;
   if (*list == nullptr) return false;
   Running running(heap);
-  FloatingPoint as_before;
   Destructor destructor = **list;
   kiln_heap_release(heap, *list);
   *list = destructor.next;
@@ -483,7 +450,6 @@ bool kiln_run_destructor(Heap *heap, char **thrown) {
 char *kiln_call_hook(Heap *heap, void *(*hook)(void *, void *), kiln_action *action,
                      kiln_request *request) {
   Running running(heap);
-  FloatingPoint as_before;
   char *thrown = guarded(
       [&] { kiln_watched(reinterpret_cast<const void *>(hook), action, request, nullptr); });
   // They are kept until here for debuggers, which find the request of a script whose optimised code

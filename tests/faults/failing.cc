@@ -2,17 +2,11 @@
 // is answered with "fine".
 #include <kiln.h>
 
-#include <atomic>
 #include <cassert>
-#include <csignal>
 #include <coroutine>
 #include <cstdlib>
 #include <cstring>
-#include <functional>
-#include <map>
 #include <memory>
-#include <numeric>
-#include <regex>
 #include <stdexcept>
 #include <string>
 #include <vector>
@@ -86,10 +80,12 @@ struct Thrower {
 
 std::vector<std::unique_ptr<char[]>> leaked;
 
-using Failure = std::function<void()>;
+struct Failure {
+  std::string_view path;
+  void (*fail)();
+};
 
-const std::map<std::string, Failure, std::less<>>& failures() {
-  static const std::map<std::string, Failure, std::less<>> all = {
+const Failure FAILURES[] = {
       // Exceptions.
       {"throw", [] { throw_deep(3); }},
       {"throw-int", [] { throw 7; }},
@@ -185,17 +181,10 @@ const std::map<std::string, Failure, std::less<>>& failures() {
            }
          }
        }},
-      {"regex",
-       [] {
-         std::regex slow("(a*)*b");
-         zero = std::regex_match(std::string(64, 'a'), slow);
-       }},
       {"memory", [] { for (;;) leaked.push_back(std::make_unique<char[]>(1 << 20)); }},
       {"leak", [] { leaked.push_back(std::make_unique<char[]>(1 << 20)); }},
       {"log-flood", [] { for (int i = 0; i < 100'000; i++) kiln::log("again"); }},
-  };
-  return all;
-}
+};
 
 }  // namespace
 
@@ -208,6 +197,7 @@ kiln::Action on_request(kiln::Request& request) {
     return kiln::forward(std::string_view(reinterpret_cast<char*>(0x40), 16));
   if (path == "bad-edit")
     request.set_header("x-bad", std::string_view(reinterpret_cast<char*>(0x50), 16));
-  if (auto found = failures().find(path); found != failures().end()) found->second();
+  for (const Failure& failure : FAILURES)
+    if (failure.path == path) failure.fail();
   return kiln::reply(200, "fine");
 }

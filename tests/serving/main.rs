@@ -12,6 +12,7 @@ mod config_command;
 mod control;
 mod crash;
 mod draining;
+mod faults;
 mod hygiene;
 mod origins;
 mod refusals;
