@@ -2,6 +2,7 @@
 
 use std::cell::OnceCell;
 use std::fs::File;
+use std::io::ErrorKind;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
@@ -31,7 +32,7 @@ pub(crate) fn serve(arguments: &cli::Serve) -> anyhow::Result<ExitCode> {
     if let Some(path) = &mut arguments.config {
         *path = std::path::absolute(&*path)?;
     }
-    let config = match Config::load(&arguments) {
+    let mut config = match Config::load(&arguments) {
         Ok(config) => config,
         Err(errors) => {
             print_errors(&errors);
@@ -40,6 +41,7 @@ pub(crate) fn serve(arguments: &cli::Serve) -> anyhow::Result<ExitCode> {
         }
     };
     config.look_for_script()?;
+    config.find_identities()?;
     let logs = logs::start();
     let arena = Arena::reserve()?;
     let settings = config.master.clone();
@@ -145,6 +147,28 @@ impl Children {
         let path = self.compile.cache.clone().or_else(cache_default);
         path.filter(|_| self.compile.cache_bytes > 0)
     }
+
+    /// Names a script that whoever compiles may not read, where that is not who started Kiln: an
+    /// operator finds it readable.
+    fn tell_unreadable(&self, outcome: &mut CompileOutcome) {
+        let Some(identity) = self.started_with.master.identity else { return };
+        let inside = std::fs::read_dir(&self.script).into_iter().flatten().flatten();
+        let denied = |path: &PathBuf| {
+            let error = File::open(path).err().map(|error| error.kind());
+            error == Some(ErrorKind::PermissionDenied)
+        };
+        let scripts = std::iter::once(self.script.clone()).chain(inside.map(|entry| entry.path()));
+        let Some(path) = scripts.into_iter().find(denied) else { return };
+        let message = format!(
+            "{} cannot be read by user {} and group {}, whom process.user and process.group name: \
+             permission denied, for it or for a folder above it",
+            path.display(),
+            identity.user,
+            identity.group
+        );
+        outcome.counts.add(Severity::Error);
+        outcome.diagnostics.push(Diagnostic::about(Severity::Error, "", message));
+    }
 }
 
 impl Roles for Children {
@@ -200,11 +224,18 @@ impl Roles for Children {
             threads: job.threads,
             report: &job.report,
         });
+        if !outcome.compiled {
+            self.tell_unreadable(&mut outcome);
+        }
         if let Some(error) = unusable {
             outcome.counts.add(Severity::Warning);
             outcome.diagnostics.push(Diagnostic::about(Severity::Warning, "", error.to_string()));
         }
         outcome
+    }
+
+    fn cache_folder(&self) -> Option<PathBuf> {
+        self.cache()
     }
 
     fn keep(&mut self, leavings: File) -> i32 {

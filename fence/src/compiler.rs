@@ -10,9 +10,10 @@ use std::time::Duration;
 
 use nix::sched::{CloneFlags, unshare};
 use nix::sys::prctl;
-use nix::sys::resource::{Resource, getrlimit, setrlimit};
+use nix::sys::resource::Resource;
 
-use crate::{calls, paths};
+use crate::limits::lower;
+use crate::{Identity, calls, limits, paths};
 
 /// Descriptors that it may have: the standard streams, image, report, a cache's folder, and one or
 /// two for each thread of the front end, of which there are 64 at most.
@@ -29,6 +30,8 @@ pub struct Compiler {
     pub file_bytes_max: u64,
     /// Folders and files that it may read, with all that is below them.
     pub reads: Vec<PathBuf>,
+    /// Who it becomes; none if it stays who it is. That user has to be able to read `reads`.
+    pub identity: Option<Identity>,
 }
 
 /// Fences the calling process, which has one thread, for a compile. Descriptors that are open stay
@@ -40,10 +43,13 @@ pub fn compiler(may: &Compiler) -> io::Result<()> {
     if let Err(error) = unshare(CloneFlags::CLONE_NEWNET) {
         tracing::debug!(%error, "the compile child stays in the network of the master");
     }
+    if let Some(identity) = may.identity {
+        identity.assume()?;
+    }
     // Nobody of the same user reads its memory or its descriptors.
     prctl::set_dumpable(false)?;
     prctl::set_no_new_privs()?;
-    paths::read_only(&may.reads);
+    paths::only(paths::Open { reads: &may.reads, keeps: None, connects: false });
     calls::allow(&allowed()?)
 }
 
@@ -63,16 +69,10 @@ fn limit(may: &Compiler) -> io::Result<()> {
     lower(Resource::RLIMIT_FSIZE, may.file_bytes_max, may.file_bytes_max)?;
     lower(Resource::RLIMIT_NOFILE, DESCRIPTORS_MAX, DESCRIPTORS_MAX)?;
     // A crashed compiler is reported by its signal; its core would hold the operator's sources.
-    lower(Resource::RLIMIT_CORE, 0, 0)?;
+    limits::core(0)?;
     // RLIMIT_NPROC would count every process of this user, also those of a master that runs beside
     // this one: that there are no new processes is for the filter to see to.
     Ok(())
-}
-
-/// Sets a limit, or leaves a lower one that whoever started this process has set for good.
-fn lower(resource: Resource, soft: u64, hard: u64) -> nix::Result<()> {
-    let (_, most) = getrlimit(resource)?;
-    setrlimit(resource, soft.min(most), hard.min(most))
 }
 
 /// Calls that Clang, LLVM, Rust's library and the C library make for a compile.
@@ -163,33 +163,30 @@ fn allowed() -> io::Result<calls::Allowed> {
 #[cfg(test)]
 mod tests {
     use std::fs;
-    use std::os::unix::process::ExitStatusExt;
-    use std::path::Path;
-    use std::process::{Command, ExitStatus};
+    use std::process::Command;
 
     use super::*;
+    use crate::trial::{self, Outcome, check};
 
-    /// Names the attempt of the process that `attempt` starts; absent in any other.
-    const ATTEMPT: &str = "FENCE_ATTEMPT";
-    const REFUSED: i32 = 10;
-    const DONE: i32 = 11;
+    const TRIAL: &str = "compiler::tests::trial_in_a_process_of_its_own";
 
     /// What is tried behind the fence. The process that runs this test ends in it if it was started
     /// by another test, and does nothing otherwise.
     #[test]
-    fn attempt_in_a_process_of_its_own() {
-        let Ok(attempt) = std::env::var(ATTEMPT) else { return };
-        let folder = PathBuf::from(std::env::var("FENCE_FOLDER").expect("it is told where"));
+    fn trial_in_a_process_of_its_own() {
+        let Some(trial) = trial::asked() else { return };
+        let folder = trial::folder();
         let may = Compiler {
             cpu_time_max: Duration::from_secs(1),
             memory_max: 256 << 20,
             file_bytes_max: 1 << 20,
             reads: vec![folder.join("own"), folder.join("not-there")],
+            identity: None,
         };
         let program = std::env::current_exe().expect("it runs");
         let kept = fs::File::create(folder.join("kept")).expect("a file");
         compiler(&may).expect("the fence holds");
-        let tried = match attempt.as_str() {
+        trial::end(match trial.as_str() {
             "own" => fs::read(folder.join("own/file")).map(drop),
             "foreign" => fs::read(folder.join("foreign")).map(drop),
             "link" => fs::read(folder.join("own/link")).map(drop),
@@ -205,8 +202,7 @@ mod tests {
                 std::hint::spin_loop();
             },
             other => panic!("what is {other}?"),
-        };
-        std::process::exit(if tried.is_ok() { DONE } else { REFUSED });
+        })
     }
 
     #[allow(unsafe_code)]
@@ -217,14 +213,6 @@ mod tests {
         // SAFETY: a new page at an address of the kernel's choice.
         let mapped = unsafe { mmap_anonymous(None, page, ProtFlags::PROT_EXEC, flags) };
         mapped.map(drop).map_err(Into::into)
-    }
-
-    fn attempt(attempt: &str, folder: &Path) -> ExitStatus {
-        let program = std::env::current_exe().expect("it runs");
-        let name = "compiler::tests::attempt_in_a_process_of_its_own";
-        let mut command = Command::new(program);
-        command.args(["--exact", name, "--nocapture"]).env(ATTEMPT, attempt);
-        command.env("FENCE_FOLDER", folder).output().expect("it runs").status
     }
 
     fn folder() -> tempfile::TempDir {
@@ -239,38 +227,22 @@ mod tests {
 
     #[test]
     fn a_compile_reads_its_own_files_and_has_threads() {
-        let folder = folder();
-        for allowed in ["own", "thread"] {
-            let ended = attempt(allowed, folder.path());
-            assert_eq!(ended.code(), Some(DONE), "{allowed}: {ended:?}");
-        }
+        check(TRIAL, folder().path(), &["own", "thread"], Outcome::Done);
     }
 
     /// Needs a kernel with landlock, as every one of this decade's distributions has.
     #[test]
     fn a_compile_reads_no_file_of_somebody_else_and_allocates_no_more_than_it_may() {
-        let folder = folder();
-        for refused in ["foreign", "link", "memory"] {
-            let ended = attempt(refused, folder.path());
-            assert_eq!(ended.code(), Some(REFUSED), "{refused}: {ended:?}");
-        }
+        check(TRIAL, folder().path(), &["foreign", "link", "memory"], Outcome::Refused);
     }
 
     #[test]
     fn a_compile_that_does_what_no_compiler_does_is_ended() {
         let folder = folder();
-        for (forbidden, signal) in [
-            ("write", libc::SIGSYS),
-            ("connect", libc::SIGSYS),
-            ("run", libc::SIGSYS),
-            ("signal", libc::SIGSYS),
-            ("code", libc::SIGSYS),
-            ("long", libc::SIGXFSZ),
-            ("spin", libc::SIGXCPU),
-        ] {
-            let ended = attempt(forbidden, folder.path());
-            assert_eq!(ended.signal(), Some(signal), "{forbidden}: {ended:?}");
-        }
+        let forbidden = ["write", "connect", "run", "signal", "code"];
+        check(TRIAL, folder.path(), &forbidden, Outcome::Killed(libc::SIGSYS));
+        check(TRIAL, folder.path(), &["long"], Outcome::Killed(libc::SIGXFSZ));
+        check(TRIAL, folder.path(), &["spin"], Outcome::Killed(libc::SIGXCPU));
         assert!(!folder.path().join("own/new").exists());
     }
 }

@@ -75,6 +75,11 @@ impl Arena {
         Err(io::Error::other("no free address range within 2 GiB of the program for scripts"))
     }
 
+    /// Addresses of all slots.
+    pub fn range(self) -> Range<u64> {
+        self.base..self.base + ARENA_BYTES
+    }
+
     /// Slot `index`, below [`Arena::SLOTS`].
     pub fn slot(self, index: u8) -> Slot {
         assert!(index < Self::SLOTS, "slot {index} of {}", Self::SLOTS);

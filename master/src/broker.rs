@@ -114,7 +114,8 @@ impl Supervisor<'_> {
         let (scoreboard, roles) = (&mut self.scoreboard, &mut *self.roles);
         let settings = &self.broker.settings;
         let keep = [theirs.as_fd().as_raw_fd()];
-        let pid = fork(Child::Broker, &keep, move || match scoreboard.keep_none() {
+        let may = fence::Broker { identity: self.settings.identity };
+        let pid = fork(Child::Broker(&may), &keep, move || match scoreboard.keep_none() {
             Ok(()) => roles.broker(settings, theirs),
             Err(_) => EXIT_SCOREBOARD,
         })?;

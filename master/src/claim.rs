@@ -7,13 +7,14 @@
 use std::fs::{self, File};
 use std::io::{self, Read, Seek, Write};
 use std::os::fd::{AsFd, BorrowedFd};
-use std::os::unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt};
+use std::os::unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt, lchown};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 
 use nix::errno::Errno;
 use nix::fcntl::{Flock, FlockArg};
-use nix::sys::stat::{Mode, umask};
+use nix::sys::stat::{FchmodatFlags, Mode, fchmodat, umask};
+use nix::unistd::Gid;
 
 use crate::StartError;
 
@@ -79,9 +80,9 @@ pub(crate) struct ControlSocket {
 }
 
 impl ControlSocket {
-    /// Listens at this path, which only the owner may connect to. Replaces a socket that nobody
-    /// listens on any more.
-    pub(crate) fn claim(path: &Path) -> Result<Self, StartError> {
+    /// Listens at this path, which only the owner may connect to, and members of `group` if there is
+    /// one. Replaces a socket that nobody listens on any more.
+    pub(crate) fn claim(path: &Path, group: Option<Gid>) -> Result<Self, StartError> {
         let failed = |error| StartError::Control { path: path.to_owned(), error };
         match fs::symlink_metadata(path) {
             Ok(found) if !found.file_type().is_socket() => {
@@ -102,6 +103,14 @@ impl ControlSocket {
         umask(before);
         let listener = bound.map_err(failed)?;
         listener.set_nonblocking(true).map_err(failed)?;
+        if let Some(group) = group {
+            // First the group, so that no other ever has the right.
+            lchown(path, None, Some(group.as_raw())).map_err(failed)?;
+            let here = nix::fcntl::AT_FDCWD;
+            let mode = Mode::from_bits_truncate(0o660);
+            fchmodat(here, path, mode, FchmodatFlags::FollowSymlink)
+                .map_err(|error| failed(error.into()))?;
+        }
         let made = fs::symlink_metadata(path).map_err(failed)?;
         Ok(ControlSocket { listener, path: path.to_owned(), made })
     }
@@ -161,11 +170,29 @@ mod tests {
     fn a_control_socket_is_the_owners_alone_and_goes_with_its_master() {
         let folder = Folder::new("control");
         let path = folder.0.join("socket");
-        let socket = ControlSocket::claim(&path).unwrap();
+        let socket = ControlSocket::claim(&path, None).unwrap();
         assert_eq!(fs::metadata(&path).unwrap().mode() & 0o777, 0o600);
-        assert!(matches!(ControlSocket::claim(&path), Err(StartError::ControlTaken(_))));
+        assert!(matches!(ControlSocket::claim(&path, None), Err(StartError::ControlTaken(_))));
         drop(socket);
         assert!(!path.exists());
+    }
+
+    #[test]
+    fn a_control_socket_of_a_group_is_for_its_members_too() {
+        let folder = Folder::new("group");
+        let path = folder.0.join("socket");
+        let group = Gid::from_raw(54321);
+        if !nix::unistd::geteuid().is_root() {
+            // A group of somebody else's cannot be given, and the socket is not had without it.
+            assert!(matches!(
+                ControlSocket::claim(&path, Some(group)),
+                Err(StartError::Control { .. })
+            ));
+            return;
+        }
+        let _socket = ControlSocket::claim(&path, Some(group)).unwrap();
+        let found = fs::metadata(&path).unwrap();
+        assert_eq!((found.mode() & 0o777, found.gid()), (0o660, 54321));
     }
 
     #[test]
@@ -174,9 +201,9 @@ mod tests {
         let path = folder.0.join("socket");
         drop(UnixListener::bind(&path).unwrap());
         assert!(path.exists(), "the standard library leaves the file");
-        drop(ControlSocket::claim(&path).unwrap());
+        drop(ControlSocket::claim(&path, None).unwrap());
         fs::write(&path, "somebody's file").unwrap();
-        assert!(matches!(ControlSocket::claim(&path), Err(StartError::ControlNotASocket(_))));
+        assert!(matches!(ControlSocket::claim(&path, None), Err(StartError::ControlNotASocket(_))));
         assert_eq!(fs::read_to_string(&path).unwrap(), "somebody's file");
     }
 

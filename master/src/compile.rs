@@ -71,6 +71,7 @@ impl CompileChild {
             memory_max: limits.memory_max,
             file_bytes_max: limits.file_bytes_max,
             reads: roles.compile_reads(),
+            identity: settings.identity,
         };
         let report = CompileReporter::new(theirs);
         let threads = settings.compile_threads;

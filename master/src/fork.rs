@@ -12,7 +12,7 @@
 //!                      2. signal dispositions, then an empty mask (in this order: what is
 //!                         pending meets the new dispositions)
 //!                      3. close every descriptor that is not on the list
-//!                      4. compile child: its fence
+//!                      4. its fence: user, limits, files, system calls
 //!                      5. its role; exit without unwinding into the master's code
 //! ```
 
@@ -34,13 +34,15 @@ pub(crate) enum Child<'a> {
     Worker {
         /// The drain timeout.
         drain_timeout: Duration,
+        /// Its fence.
+        may: &'a fence::Worker,
     },
-    /// Dies with the master, behind this fence.
+    /// Dies with the master.
     Compiler(&'a fence::Compiler),
     /// Dies with the master: what it finds out is of no use to anybody else.
-    Broker,
+    Broker(&'a fence::Broker),
     /// Dies with the master, which waits for it before it ends.
-    Keeper,
+    Keeper(&'a fence::Keeper),
 }
 
 /// Exit code of a child that could not do its hygiene: EX_OSERR of sysexits.h.
@@ -94,7 +96,7 @@ pub(crate) fn read_time_zone() {
 fn hygiene(child: Child<'_>, master: Pid, keep: &[RawFd]) -> io::Result<()> {
     set_pdeathsig(match child {
         Child::Worker { .. } => Signal::SIGUSR1,
-        Child::Compiler(_) | Child::Broker | Child::Keeper => Signal::SIGKILL,
+        Child::Compiler(_) | Child::Broker(_) | Child::Keeper(_) => Signal::SIGKILL,
     })?;
     // The master may have died before the line above, and then nobody signals.
     if getppid() != master {
@@ -102,12 +104,16 @@ fn hygiene(child: Child<'_>, master: Pid, keep: &[RawFd]) -> io::Result<()> {
     }
     set_dispositions(child)?;
     close_all_but(keep)?;
-    if let Child::Compiler(may) = child {
-        // It may be a pipe that somebody reads as data.
-        dup2_stdout(File::options().write(true).open("/dev/null")?)?;
-        fence::compiler(may)?;
+    match child {
+        Child::Worker { may, .. } => fence::worker(may),
+        Child::Compiler(may) => {
+            // It may be a pipe that somebody reads as data.
+            dup2_stdout(File::options().write(true).open("/dev/null")?)?;
+            fence::compiler(may)
+        }
+        Child::Broker(may) => fence::broker(may),
+        Child::Keeper(may) => fence::keeper(may),
     }
-    Ok(())
 }
 
 /// What each signal does in a child.
@@ -138,7 +144,7 @@ fn set_dispositions(child: Child<'_>) -> nix::Result<()> {
     for signal in [Signal::SIGTERM, Signal::SIGCHLD, Signal::SIGALRM] {
         set(signal, SigHandler::SigDfl)?;
     }
-    if let Child::Worker { drain_timeout } = child {
+    if let Child::Worker { drain_timeout, .. } = child {
         // One second more than the drain: the alarm is for a worker that is stuck in a script.
         let grace_s = u32::try_from(drain_timeout.as_secs()).unwrap_or(u32::MAX - 1) + 1;
         ORPHAN_GRACE_S.store(grace_s, Ordering::Relaxed);

@@ -34,8 +34,10 @@ impl Supervisor<'_> {
         if is_empty || self.keeper.is_some() {
             return;
         }
+        let Some(folder) = self.roles.cache_folder() else { return };
+        let may = fence::Keeper { folder, identity: self.settings.identity };
         let (roles, keep) = (&mut *self.roles, [leavings.as_raw_fd()]);
-        match fork(Child::Keeper, &keep, move || roles.keep(leavings)) {
+        match fork(Child::Keeper(&may), &keep, move || roles.keep(leavings)) {
             Ok(pid) => self.keeper = Some(Keeper { pid, deadline: now + TIMEOUT }),
             Err(error) => tracing::warn!(%error, "cannot fork a keeper: the cache gets nothing"),
         }

@@ -64,6 +64,9 @@ pub trait Roles {
     /// what to report. What it leaves behind dies with the child.
     fn compile(&mut self, job: &CompileJob) -> CompileOutcome;
 
+    /// The only folder that the next keeper may look into and write to; none if nothing is kept.
+    fn cache_folder(&self) -> Option<PathBuf>;
+
     /// Runs in the forked keeper: puts what a compile child wrote into `job.leavings` where later
     /// ones find it. Returns its exit code.
     fn keep(&mut self, leavings: File) -> i32;
@@ -136,5 +139,6 @@ pub fn run(
     roles: &mut dyn Roles,
 ) -> Result<Stopped, StartError> {
     fork::read_time_zone();
+    fence::master().map_err(|error| StartError::System { what: "its own fence", error })?;
     Supervisor::start(settings, arena, roles)?.run()
 }

@@ -4,6 +4,9 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use fence::Identity;
+use nix::unistd::Gid;
+
 /// The socket over which `kiln reload` and `kiln status` speak to the master.
 #[derive(Clone, Debug)]
 pub struct Control {
@@ -12,6 +15,8 @@ pub struct Control {
     /// Whether the operator named this path: if so, not getting it is an error. The default path
     /// may be taken by another Kiln of the same machine, which is only worth a warning.
     pub required: bool,
+    /// Group whose members may connect, beside the owner.
+    pub group: Option<Gid>,
 }
 
 /// Settings of the master. `Settings::default()` listens nowhere; the caller fills in `listen`.
@@ -52,6 +57,10 @@ pub struct Settings {
     /// Time between steering new connections away from a socket and emptying it, for handshakes
     /// that are under way. Default 250 ms: the round trip of most of the world.
     pub steer_settle: Duration,
+    /// Who children become. Default: none, they stay who the master is.
+    pub identity: Option<Identity>,
+    /// Bytes of the core file of a worker that dies. Default: 0, none.
+    pub core_bytes_max: u64,
 }
 
 impl Default for Settings {
@@ -71,6 +80,8 @@ impl Default for Settings {
             answer_timeout: Duration::from_secs(10),
             hook_time_max: Duration::from_secs(2),
             steer_settle: Duration::from_millis(250),
+            identity: None,
+            core_bytes_max: 0,
         }
     }
 }

@@ -141,7 +141,12 @@ impl Supervisor<'_> {
         let told = self.servers.tell_unborn(&ours, now);
         let page = self.workers.get(&index).expect("the caller found it").page;
         let (scoreboard, roles) = (&mut self.scoreboard, &mut *self.roles);
-        let fences = Child::Worker { drain_timeout: self.settings.drain_timeout };
+        let may = fence::Worker {
+            images: self.arena.range(),
+            core_bytes_max: self.settings.core_bytes_max,
+            identity: self.settings.identity,
+        };
+        let fences = Child::Worker { drain_timeout: self.settings.drain_timeout, may: &may };
         // What the child inherits was made here, where a failure can be reported; the parent's
         // copies go with the closure.
         let pid = fork(fences, &keep, move || match scoreboard.keep_only(page) {

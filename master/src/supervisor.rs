@@ -394,7 +394,7 @@ fn first_workers(count: usize, now: Instant) -> BTreeMap<usize, Worker> {
 /// The control socket, or none where it is not required and somebody else has it.
 fn claim_control(settings: &Settings) -> Result<Option<ControlSocket>, StartError> {
     let Some(control) = &settings.control else { return Ok(None) };
-    match ControlSocket::claim(&control.path) {
+    match ControlSocket::claim(&control.path, control.group) {
         Ok(socket) => Ok(Some(socket)),
         Err(error) if control.required => Err(error),
         Err(error) => {

@@ -202,6 +202,14 @@ impl Check<'_, '_> {
                 self.document.error(value.span(), message);
             }
         }
+        if let Some(value) = table(root, "faults").and_then(|faults| faults.get("strict"))
+            && value.get_ref().as_bool() == Some(true)
+            && !fence::strict::is_available()
+        {
+            let message = "faults.strict needs Syscall User Dispatch, which this kernel does not have: \
+                           Linux has it since 5.11, where it is not disabled";
+            self.document.error(value.span(), message);
+        }
         for (key, value) in table(root, "upstreams").into_iter().flatten() {
             match value.get_ref() {
                 DeValue::Array(_) => self.servers(key.get_ref(), value),

@@ -20,6 +20,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context, bail, ensure};
+use fence::Identity;
 use heritage::{Diagnostic, WORKERS_MAX};
 use settings::{File, Server, Upstream};
 
@@ -35,6 +36,7 @@ const FILE_BYTES_MAX: u64 = 16 << 20;
 pub(crate) struct Config {
     pub(crate) script: PathBuf,
     pub(crate) compile: settings::Compile,
+    pub(crate) process: settings::Process,
     pub(crate) master: master::Settings,
     pub(crate) worker: settings::Worker,
 }
@@ -66,7 +68,19 @@ impl Config {
         )?;
         let master = master_settings(&file);
         let compile = file.compile.clone();
-        Ok(Config { script, compile, master, worker: file.into() })
+        let process = file.process.clone();
+        Ok(Config { script, compile, process, master, worker: file.into() })
+    }
+
+    /// Finds out who children become and who may use the control socket. Once, since it may wait for
+    /// whatever the system keeps its users in.
+    pub(crate) fn find_identities(&mut self) -> Result<(), fence::NoIdentity> {
+        let settings::Process { user, group, control_group, .. } = &self.process;
+        self.master.identity = Identity::find(user.as_deref(), group.as_deref())?;
+        if let (Some(name), Some(control)) = (control_group, &mut self.master.control) {
+            control.group = Some(fence::find_group("process.control_group", name)?);
+        }
+        Ok(())
     }
 
     /// Whether the script is there, in words that fit a start; a compile that misses it later says
@@ -87,6 +101,7 @@ impl Config {
 
     /// What a running master cannot take over from the next configuration, each in a sentence.
     pub(crate) fn needs_restart(&self, next: &Config) -> Vec<String> {
+        let process = self.process_needs_restart(&next.process);
         let (now, next) = (&self.master, &next.master);
         let mut sentences = Vec::new();
         if now.listen != next.listen {
@@ -103,7 +118,23 @@ impl Config {
             let still = path(now).map_or("none".to_owned(), |path| format!("{path:?}"));
             sentences.push(format!("control: needs a restart, still {still}"));
         }
+        sentences.extend(process);
         sentences
+    }
+
+    fn process_needs_restart(&self, next: &settings::Process) -> Vec<String> {
+        let now = &self.process;
+        let word = |value: &Option<String>| value.clone().unwrap_or_else(|| "none".to_owned());
+        let bytes = |process: &settings::Process| process.core_bytes.to_string();
+        let values = [
+            ("user", word(&now.user), word(&next.user)),
+            ("group", word(&now.group), word(&next.group)),
+            ("control_group", word(&now.control_group), word(&next.control_group)),
+            ("core_bytes", bytes(now), bytes(next)),
+        ];
+        let changed = values.into_iter().filter(|(_, now, next)| now != next);
+        let tell = |(name, still, _)| format!("process.{name}: needs a restart, still {still}");
+        changed.map(tell).collect()
     }
 }
 
@@ -179,12 +210,14 @@ fn master_settings(file: &File) -> master::Settings {
     let control = master::Control {
         path: file.control.clone().unwrap_or_else(control_default),
         required: file.control.is_some(),
+        group: None,
     };
     master::Settings {
         listen: file.listen.clone(),
         workers: workers.unwrap_or(cpus.min(WORKERS_MAX)),
         pid_file: file.pid_file.clone(),
         control: Some(control),
+        core_bytes_max: file.process.core_bytes,
         compile_timeout: Duration::from_millis(file.timeouts.compile_ms),
         answer_timeout: Duration::from_millis(file.timeouts.worker_ms),
         compile_memory_max: file.compile.memory_bytes,

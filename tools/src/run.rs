@@ -75,6 +75,7 @@ fn compile(program: Program<'_>, arena: Arena) -> anyhow::Result<Option<Sealed>>
         cpu_time_max: TIME_MAX * u32::try_from(threads).unwrap_or(u32::MAX),
         memory_max: MEMORY_BYTES_MAX,
         file_bytes_max: image::file_bytes_max(slot),
+        identity: None,
         reads: what.roots(),
     };
     let compiler = child::spawn(|| {

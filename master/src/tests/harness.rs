@@ -129,6 +129,10 @@ impl Roles for FakeRoles {
         })
     }
 
+    fn cache_folder(&self) -> Option<std::path::PathBuf> {
+        None
+    }
+
     fn keep(&mut self, _leavings: File) -> i32 {
         0
     }
