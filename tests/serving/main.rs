@@ -13,6 +13,7 @@ mod control;
 mod crash;
 mod draining;
 mod faults;
+mod fences;
 mod hygiene;
 mod origins;
 mod refusals;
