@@ -40,6 +40,7 @@ pub struct Sealed {
     pub(crate) slot: Slot,
     pub(crate) segments: Vec<Segment>,
     pub(crate) manifest: Manifest,
+    build_id: Vec<u8>,
 }
 
 /// A new empty memfd that a compile child fills (close-on-exec, sealable).
@@ -48,12 +49,12 @@ pub fn create() -> std::io::Result<OwnedFd> {
 }
 
 /// Checks an image as hostile input and seals it. Call once the compile child has exited.
-pub fn seal(file: impl AsFd, slot: Slot) -> Result<(), Invalid> {
+pub fn seal(file: impl AsFd, slot: Slot) -> Result<Sealed, Invalid> {
     // Sealed first, checked then: nobody can change what was found good.
     fcntl(file.as_fd(), FcntlArg::F_ADD_SEALS(seals()))
         .map_err(|error| Invalid(format!("cannot be sealed: {error}")))?;
     let file = file.as_fd().try_clone_to_owned().map_err(|error| Invalid(error.to_string()))?;
-    Sealed::open(file, slot).map(drop)
+    Sealed::open(file, slot)
 }
 
 impl Sealed {
@@ -67,8 +68,13 @@ impl Sealed {
         let file_bytes = file.metadata().map_err(|error| Invalid(error.to_string()))?.len();
         let mut page = [0; HEADER_BYTES as usize];
         file.read_exact_at(&mut page, 0).map_err(|error| Invalid(format!("no header: {error}")))?;
-        let (segments, manifest) = parse(&page, file_bytes, slot)?;
-        Ok(Self { file, slot, segments, manifest })
+        let (segments, Notes { manifest, build_id }) = parse(&page, file_bytes, slot)?;
+        Ok(Self { file, slot, segments, manifest, build_id })
+    }
+
+    /// The build-id of an image, by which debuggers, profilers and people tell one from another.
+    pub fn build_id(&self) -> &[u8] {
+        &self.build_id
     }
 
     /// Address of an entry point, if the image has it.
@@ -78,7 +84,14 @@ impl Sealed {
     }
 }
 
-fn parse(page: &[u8], file_bytes: u64, slot: Slot) -> Result<(Vec<Segment>, Manifest), Invalid> {
+/// What the notes of an image say.
+struct Notes {
+    manifest: Manifest,
+    /// Empty if there is none: nothing that the host does hangs on it.
+    build_id: Vec<u8>,
+}
+
+fn parse(page: &[u8], file_bytes: u64, slot: Slot) -> Result<(Vec<Segment>, Notes), Invalid> {
     let bad = |error: object::Error| Invalid(error.to_string());
     let header = FileHeader64::<LE>::parse(page).map_err(bad)?;
     if header.e_machine(LE) != elf::EM_X86_64 || header.e_type(LE) != elf::ET_EXEC {
@@ -88,16 +101,16 @@ fn parse(page: &[u8], file_bytes: u64, slot: Slot) -> Result<(Vec<Segment>, Mani
         return Err(Invalid(format!("{file_bytes} bytes are more than a slot and its symbols")));
     }
     let mut segments = Vec::new();
-    let mut manifest = None;
+    let mut found = None;
     for program in header.program_headers(LE, page).map_err(bad)? {
         match program.p_type(LE) {
             elf::PT_LOAD if program.p_offset(LE) == 0 => {}
             elf::PT_LOAD => segments.push(segment(program, file_bytes, slot)?),
-            elf::PT_NOTE => manifest = Some(notes(program, page)?),
+            elf::PT_NOTE => found = Some(notes(program, page)?),
             other => return Err(Invalid(format!("program header of type {other:?}"))),
         }
     }
-    let manifest = manifest.ok_or_else(|| Invalid("it has no notes".into()))?;
+    let notes = found.ok_or_else(|| Invalid("it has no notes".into()))?;
     let mut end = slot.base + HEADER_BYTES;
     let is_far = |segment: &Segment| slot.far_range().contains(&segment.address);
     if segments.iter().filter(|segment| is_far(segment)).count() > 1 {
@@ -109,8 +122,8 @@ fn parse(page: &[u8], file_bytes: u64, slot: Slot) -> Result<(Vec<Segment>, Mani
         }
         end = page_end(segment.address + segment.memory_bytes);
     }
-    check_manifest(&manifest, &segments, slot)?;
-    Ok((segments, manifest))
+    check_manifest(&notes.manifest, &segments, slot)?;
+    Ok((segments, notes))
 }
 
 fn segment(program: &ProgramHeader64<LE>, file_bytes: u64, slot: Slot) -> Result<Segment, Invalid> {
@@ -152,16 +165,22 @@ fn segment(program: &ProgramHeader64<LE>, file_bytes: u64, slot: Slot) -> Result
     Ok(Segment { address, file_bytes: in_file, memory_bytes: in_memory, protection })
 }
 
-fn notes(program: &ProgramHeader64<LE>, page: &[u8]) -> Result<Manifest, Invalid> {
+fn notes(program: &ProgramHeader64<LE>, page: &[u8]) -> Result<Notes, Invalid> {
     let bad = |error: object::Error| Invalid(error.to_string());
     let mut notes =
         program.notes(LE, page).map_err(bad)?.ok_or_else(|| Invalid("no notes".into()))?;
+    let (mut manifest, mut build_id) = (None, Vec::new());
     while let Some(note) = notes.next().map_err(bad)? {
-        if note.n_type(LE).0 == NOTE_TYPE && note.name_bytes() == NOTE_NAME {
-            return Manifest::decode(note.desc());
+        match (note.name(), note.n_type(LE)) {
+            (elf::ELF_NOTE_GNU, elf::NT_GNU_BUILD_ID) => build_id = note.desc().to_vec(),
+            _ if note.n_type(LE).0 == NOTE_TYPE && note.name_bytes() == NOTE_NAME => {
+                manifest = Some(Manifest::decode(note.desc())?);
+            }
+            _ => {}
         }
     }
-    Err(Invalid("it has no Kiln note".into()))
+    let manifest = manifest.ok_or_else(|| Invalid("it has no Kiln note".into()))?;
+    Ok(Notes { manifest, build_id })
 }
 
 fn check_manifest(manifest: &Manifest, segments: &[Segment], slot: Slot) -> Result<(), Invalid> {
