@@ -44,7 +44,8 @@ pub enum Order {
     },
     /// Map the sealed image that travels with this order beside the active one, and keep it: it decides
     /// where the active one fails, if the failure policy says so. Settings stay as they are. The one
-    /// that stood by before does not any more. Answered by nothing, or by [`Report::LoadFailed`].
+    /// that stood by before does not any more. The active one itself: nobody does. Answered by
+    /// [`Report::StandsBy`] or [`Report::LoadFailed`].
     StandBy {
         /// Number of the generation.
         generation: u64,
@@ -98,6 +99,12 @@ pub enum Report {
         generation: u64,
         /// A sentence for the operator.
         reason: String,
+    },
+    /// The ordered generation is mapped and stands by. The master has to know: what was said of having
+    /// unmapped it before this does not count any more.
+    StandsBy {
+        /// Number of the generation.
+        generation: u64,
     },
     /// No request of this generation lives here any more and it is unmapped.
     Retired {

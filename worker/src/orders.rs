@@ -32,11 +32,12 @@ impl<H: Hooks> Worker<H> {
                     );
                 };
                 let memory_bytes_max = self.ctx.limits.script_memory_bytes;
-                if let Err(error) = self.hooks.stand_by(generation, slot, image, memory_bytes_max) {
-                    let reason = error.to_string();
-                    self.reports.push_back(Report::LoadFailed { generation, reason });
-                    self.send_reports();
-                }
+                let stands_by = self.hooks.stand_by(generation, slot, image, memory_bytes_max);
+                self.reports.push_back(match stands_by {
+                    Ok(_) => Report::StandsBy { generation },
+                    Err(error) => Report::LoadFailed { generation, reason: error.to_string() },
+                });
+                self.send_reports();
             }
             Order::Retire { generation } => self.hooks.retire(generation),
             Order::Adopt { listener } => match files.pop() {
@@ -76,6 +77,8 @@ impl<H: Hooks> Worker<H> {
             Err(reason) => return Report::LoadFailed { generation, reason },
         };
         let memory_bytes_max = settings.limits.script_memory_bytes;
+        // The one before may be unmapped right after: this is the last that is told of it.
+        self.tell_holdings();
         match self.hooks.load(generation, slot, image, memory_bytes_max) {
             Ok(loaded) => {
                 self.configure(settings);

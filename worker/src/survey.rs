@@ -47,6 +47,11 @@ impl<H: Hooks> Worker<H> {
         }
         self.next_survey_ms = self.ctx.after(SURVEY_MS);
         self.hooks.settle();
+        self.tell_holdings();
+    }
+
+    /// Tells the master what each generation holds now.
+    pub(crate) fn tell_holdings(&mut self) {
         let draining = self.hooks.holdings().count().saturating_sub(1);
         let oldest = if draining > 0 { oldest(&self.connections) } else { Vec::new() };
         self.page.holdings.publish(self.hooks.holdings().enumerate().map(|(index, held)| {
