@@ -14,6 +14,7 @@ fn fault(message: &str) -> Fault {
         file: Some("site.cc".to_owned()),
         line: 3,
         is_inlined: false,
+        is_library: false,
     };
     Fault {
         kind: FaultKind::SegmentationFault,
