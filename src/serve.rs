@@ -53,7 +53,7 @@ pub(crate) fn serve(arguments: &cli::Serve) -> anyhow::Result<ExitCode> {
         Ok(Stopped::DrainTimedOut) => Ok(ExitCode::FAILURE),
         Err(StartError::Refused { reason, diagnostics }) => {
             print_errors(&diagnostics);
-            eprintln!("kiln: the scripts were refused: {reason}");
+            eprintln!("kiln: the start was refused: {reason}");
             Ok(ExitCode::from(EXIT_USAGE))
         }
         Err(error) => Err(error.into()),
@@ -184,6 +184,7 @@ impl Roles for Children {
         }
         self.script.clone_from(&config.script);
         self.compile.clone_from(&config.compile);
+        let faults = &config.worker.faults;
         Ok(Configured {
             settings: serde_json::to_vec(&config.worker).expect("they are strings and numbers"),
             workers: config.master.workers,
@@ -191,7 +192,10 @@ impl Roles for Children {
             compile_memory_max: config.master.compile_memory_max,
             drain_timeout: config.master.drain_timeout,
             answer_timeout: config.master.answer_timeout,
-            hook_time_max: Duration::from_millis(config.worker.faults.hook_wall_ms),
+            hook_time_max: Duration::from_millis(faults.hook_wall_ms),
+            probation: Duration::from_secs(faults.probation_s),
+            probation_faults: faults.probation_faults,
+            stands_by: faults.policy == settings::Policy::Previous,
             unchanged: self.started_with.needs_restart(config),
         })
     }

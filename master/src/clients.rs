@@ -15,7 +15,7 @@ use crate::claim::ControlSocket;
 use crate::control::{ControlReply, ControlRequest, REQUEST_MAX, parse};
 
 /// Clients at once: an operator, some scripts, a monitor or two. More wait in the socket's queue.
-const CLIENTS_MAX: usize = 16;
+pub(crate) const CLIENTS_MAX: usize = 16;
 
 /// A client that has not sent its request, or not taken its reply, for so long has hung up in spirit.
 const CLIENT_TIMEOUT: Duration = Duration::from_secs(10);
@@ -62,6 +62,11 @@ impl Clients {
     /// Serves this socket.
     pub(crate) fn new(socket: Option<ControlSocket>) -> Self {
         Clients { socket, ..Clients::default() }
+    }
+
+    /// Whether this client is still there.
+    pub(crate) fn has(&self, id: ClientId) -> bool {
+        self.clients.contains_key(&id)
     }
 
     /// The socket to poll for new clients; none while there are enough.

@@ -29,6 +29,17 @@ pub enum ControlRequest {
     Reload,
     /// Say how master, generations and workers are.
     Status,
+    /// Go back to a generation that served before, and say what came of it.
+    Rollback {
+        /// Its number; none is the last good one before the active one.
+        #[serde(default)]
+        generation: Option<u64>,
+    },
+    /// Say what comes of a generation's probation, once it is over.
+    Probation {
+        /// Its number.
+        generation: u64,
+    },
 }
 
 /// What the master answers.
@@ -50,6 +61,30 @@ pub enum ControlReply {
         /// Warnings of the compile.
         diagnostics: Vec<Diagnostic>,
     },
+    /// Every worker serves a generation that served before.
+    RolledBack {
+        /// Its number.
+        generation: u64,
+        /// The one that served until now.
+        from: Option<u64>,
+        /// Milliseconds to map the image and initialise it, in the worker that took longest.
+        map_ms: f64,
+        /// Milliseconds from the start of the rollback to the last worker's answer.
+        total_ms: f64,
+        /// How many workers took it.
+        workers: usize,
+        /// What of its configuration takes a restart.
+        diagnostics: Vec<Diagnostic>,
+    },
+    /// What came of a generation's probation.
+    Probation {
+        /// Its number.
+        generation: u64,
+        /// What came of it.
+        outcome: ProbationOutcome,
+        /// The generation that serves now.
+        serving: Option<u64>,
+    },
     /// Nothing changed.
     Refused {
         /// The generation that serves on.
@@ -68,6 +103,32 @@ pub enum ControlReply {
     },
 }
 
+/// What came of a generation's probation.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "result", rename_all = "kebab-case")]
+pub enum ProbationOutcome {
+    /// It is over, or there was none to get through.
+    Passed,
+    /// The generation failed at too many requests and serves on, since there is none to go back to.
+    Broken {
+        /// Requests that it failed at.
+        faults: u64,
+        /// Seconds since it had become active.
+        within_s: f64,
+    },
+    /// One before it came back.
+    RolledBack {
+        /// Whether the master did it by itself.
+        by_itself: bool,
+        /// Requests that it had failed at.
+        faults: u64,
+        /// Seconds for which it was active.
+        within_s: f64,
+    },
+    /// It does not serve any more, and nothing was found out about it.
+    Replaced,
+}
+
 /// How master, generations and workers are.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Status {
@@ -75,6 +136,9 @@ pub struct Status {
     pub master: MasterStatus,
     /// Addresses that are listened on.
     pub listen: Vec<SocketAddr>,
+    /// The generation that new requests go to; none where they get what the failure policy says.
+    #[serde(default)]
+    pub generation_serving: Option<u64>,
     /// Generations, oldest first: those that occupy a slot, and some before them.
     pub generations: Vec<GenerationStatus>,
     /// Workers by index; those that a change of scale lets drain too.
@@ -95,9 +159,29 @@ pub struct Status {
     /// Workers that died lately, oldest first.
     #[serde(default)]
     pub deaths: Vec<DeathStatus>,
+    /// The last change, if it was a rollback: what is on disk is not what serves.
+    #[serde(default)]
+    pub rollback: Option<RollbackStatus>,
     /// The last reload, if it was refused: what is on disk is not what serves.
     #[serde(default)]
     pub refused: Option<RefusalStatus>,
+}
+
+/// A rollback since which no reload has succeeded.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RollbackStatus {
+    /// The generation that served before.
+    pub from: Option<u64>,
+    /// The one that it went back to.
+    pub to: u64,
+    /// Whether the master did it by itself.
+    pub by_itself: bool,
+    /// Seconds since then.
+    pub age_s: u64,
+    /// Requests that the one before had failed at while it was active.
+    pub faults: u64,
+    /// Seconds for which that was.
+    pub active_s: u64,
 }
 
 /// A reload that was refused.
@@ -176,6 +260,72 @@ pub struct GenerationStatus {
     /// What it holds in each of them, as they said last, about half a second ago.
     #[serde(default)]
     pub held: Vec<HeldStatus>,
+    /// Build-id of its image, in hexadecimal; none before it is sealed.
+    #[serde(default)]
+    pub digest: Option<String>,
+    /// Requests that it decided, as workers said last, about half a second ago.
+    #[serde(default)]
+    pub decided: u64,
+    /// Requests that it failed at.
+    #[serde(default)]
+    pub faults: u64,
+    /// Bytes of memory of its image; 0 where it is kept no longer.
+    #[serde(default)]
+    pub image_bytes: u64,
+    /// Whether it can be rolled back to.
+    #[serde(default)]
+    pub can_return: bool,
+    /// Why not.
+    #[serde(default)]
+    pub cannot_return: Option<String>,
+    /// Whether the master would go back to it by itself: it has served, and nothing is known against
+    /// it.
+    #[serde(default)]
+    pub is_good: bool,
+    /// Why it was refused, or could not be rolled back to when that was tried last.
+    #[serde(default)]
+    pub refusal: Option<String>,
+    /// How far its probation is; none if it is on none.
+    #[serde(default)]
+    pub probation: Option<ProbationStatus>,
+    /// What it had come to when it had failed too often to get through its probation.
+    #[serde(default)]
+    pub broken: Option<RecordStatus>,
+    /// How it was rolled back from, if that ended its time as the active one.
+    #[serde(default)]
+    pub rolled_back: Option<RolledBackStatus>,
+}
+
+/// How far a probation is.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ProbationStatus {
+    /// Requests that the generation has failed at.
+    pub faults: u64,
+    /// As many, and the last good one comes back.
+    pub faults_max: u64,
+    /// Seconds until it is over.
+    pub left_s: u64,
+}
+
+/// What a generation came to while it was active.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct RecordStatus {
+    /// Requests that it failed at.
+    pub faults: u64,
+    /// Seconds for which it was active until then.
+    pub active_s: f64,
+}
+
+/// How a generation was rolled back from.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct RolledBackStatus {
+    /// Seconds since then.
+    pub age_s: u64,
+    /// Whether the master did it by itself.
+    pub by_itself: bool,
+    /// What it had come to.
+    #[serde(flatten)]
+    pub record: RecordStatus,
 }
 
 /// What one generation holds in one worker.
@@ -365,7 +515,8 @@ fn remaining(deadline: Instant) -> io::Result<Duration> {
 pub(crate) fn parse(line: &[u8]) -> Result<ControlRequest, String> {
     serde_json::from_slice(line).map_err(|error| {
         format!(
-            "not a request ({error}); send {{\"command\":\"reload\"}} or {{\"command\":\"status\"}}"
+            "not a request ({error}); send {{\"command\":\"reload\"}}, {{\"command\":\"status\"}} or \
+             {{\"command\":\"rollback\"}}"
         )
     })
 }
@@ -382,6 +533,10 @@ mod tests {
     fn a_request_names_its_command() {
         check(r#"{"command":"reload"}"#, Some(ControlRequest::Reload));
         check(r#" { "command" : "status" } "#, Some(ControlRequest::Status));
+        let rollback = |generation| Some(ControlRequest::Rollback { generation });
+        check(r#"{"command":"rollback"}"#, rollback(None));
+        check(r#"{"command":"rollback","generation":3}"#, rollback(Some(3)));
+        check(r#"{"command":"rollback","generation":"last"}"#, None);
         check(r#"{"command":"halt"}"#, None);
         check(r#"{"command":"reload"} {"command":"status"}"#, None);
         check("reload", None);

@@ -121,6 +121,7 @@ impl Supervisor<'_> {
         if let Some(unlogged) = self.faults.line(now) {
             log_fault(worker, pid, &fault, unlogged);
         }
+        self.note_faults(fault.generation, fault.untold.saturating_add(1), now);
         keep(&mut self.faults.faults, Told { at: now, worker, pid, fault }, FAULTS_MAX);
     }
 
@@ -144,6 +145,10 @@ impl Supervisor<'_> {
     /// Keeps it for `kiln status`, unless the worker ended as it was to.
     pub(crate) fn note_death(&mut self, death: Death, ended: WaitStatus) {
         if !matches!(ended, WaitStatus::Exited(_, 0)) {
+            // A request that was lost in a script is one that the script failed at.
+            if death.status.target.is_some() {
+                self.note_faults(death.status.generation, 1, death.at);
+            }
             keep(&mut self.faults.deaths, death, DEATHS_MAX);
         }
     }
@@ -224,7 +229,7 @@ mod tests {
     fn frame(function: &str, file: Option<&str>, line: u32) -> Frame {
         let file = file.map(str::to_owned);
         let function = function.to_owned();
-        Frame { address: 0x10, function, file, line, is_inlined: false }
+        Frame { address: 0x10, function, file, line, is_inlined: false, is_library: false }
     }
 
     #[test]

@@ -5,7 +5,8 @@
 //! socket. It never runs LLVM, never reads a byte of a request, and knows neither the worker's nor
 //! the compiler's crate: what children do is handed in as [`Roles`].
 //!
-//! Where to start reading: `supervisor.rs` has the loop, `reload.rs` the life of a reload,
+//! Where to start reading: `supervisor.rs` has the loop, `reload.rs` and `loading.rs` the life of a
+//! reload, `rollback.rs`, `probation.rs` and `standby.rs` what is done with generations before it,
 //! `staffing.rs` and `tainted.rs` that of a worker, `broker.rs` and `keeper.rs` those of the other children, `fork.rs` what a child does
 //! first.
 
@@ -22,13 +23,17 @@ mod fork;
 mod generations;
 mod keeper;
 mod listeners;
+mod loading;
 mod poll;
+mod probation;
 mod pulse;
 mod reload;
+mod rollback;
 mod servers;
 mod settings;
 mod signals;
 mod staffing;
+mod standby;
 mod status;
 mod supervisor;
 mod tainted;
@@ -100,6 +105,13 @@ pub struct Configured {
     pub answer_timeout: Duration,
     /// Longest time of one hook call, once this generation serves.
     pub hook_time_max: Duration,
+    /// How long a generation is on probation.
+    pub probation: Duration,
+    /// Requests that it may fail at before that is over; as many, and the one before it comes back. 0:
+    /// it needs no probation.
+    pub probation_faults: u64,
+    /// Whether the last good generation before it is to be kept mapped beside it.
+    pub stands_by: bool,
     /// What differs and takes a restart, each in a sentence for the operator.
     pub unchanged: Vec<String>,
 }

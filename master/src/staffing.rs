@@ -22,6 +22,7 @@ use crate::backoff::Limits;
 use crate::control::DeathStatus;
 use crate::fork::{Child, fork};
 use crate::listeners::SocketState;
+use crate::loading::Beginning;
 use crate::pulse::Pulse;
 use crate::supervisor::{Phase, Supervisor};
 use crate::workers::{Activity, Holding, Process, Worker};
@@ -60,9 +61,9 @@ impl Supervisor<'_> {
 
     /// When [`Supervisor::keep_staff`] or [`Supervisor::kill_stuck`] next has something to do.
     pub(crate) fn staff_deadline(&self) -> Option<Instant> {
-        // Nothing is forked before there is an image and names are known: these have deadlines of
+        // Nothing is forked before it is known what with, and names are: these have deadlines of
         // their own.
-        let forkable = self.generation_to_start_with().is_some();
+        let forkable = self.beginning().is_some();
         let workers = self.workers.values().filter(|worker| forkable || worker.process.is_some());
         let deadlines = workers.filter_map(Worker::next_deadline);
         deadlines.chain(self.listeners.next_deadline()).min()
@@ -107,13 +108,13 @@ impl Supervisor<'_> {
     }
 
     fn fork_missing(&mut self, now: Instant) {
-        let Some(generation) = self.generation_to_start_with() else { return };
         let due = self.workers.iter().filter(
             |(_, worker)| matches!(worker.activity, Activity::Vacant { fork_at } if fork_at <= now),
         );
         let due: Vec<usize> = due.map(|(index, _)| *index).collect();
         for index in due {
-            if let Err(error) = self.fork_worker(index, generation, now) {
+            let Some(beginning) = self.beginning() else { return };
+            if let Err(error) = self.fork_worker(index, &beginning, now) {
                 let delay = self.settings.respawn_delay_max;
                 tracing::error!(worker = index, %error, "cannot fork a worker; trying again later");
                 if let Some(worker) = self.workers.get_mut(&index) {
@@ -123,19 +124,23 @@ impl Supervisor<'_> {
         }
     }
 
-    fn fork_worker(&mut self, index: usize, generation: u64, now: Instant) -> std::io::Result<()> {
+    fn fork_worker(
+        &mut self,
+        index: usize,
+        beginning: &Beginning,
+        now: Instant,
+    ) -> std::io::Result<()> {
         let (ours, theirs) = Channel::pair()?;
-        let known = self.generations.find(generation).expect("it is served now");
-        let file = known.image.as_ref().expect("it is kept while the slot is its own");
-        let image = InheritedImage { generation, slot: known.slot, file: file.try_clone()? };
-        let settings = known.settings.clone();
+        let (image, settings) = self.inherited(beginning)?;
+        let generation = image.as_ref().map(|image| image.generation);
         let mut listeners = Vec::new();
         for id in self.listeners.made_for(index) {
             let socket = self.listeners.socket(id).expect("it was found in the table");
             listeners.push((id, socket.file.try_clone()?));
         }
         let mut keep: Vec<RawFd> = listeners.iter().map(|(_, file)| file.as_raw_fd()).collect();
-        keep.extend([image.file.as_raw_fd(), theirs.as_fd().as_raw_fd()]);
+        keep.extend(image.iter().map(|image| image.file.as_raw_fd()));
+        keep.push(theirs.as_fd().as_raw_fd());
         let holds = listeners.iter().map(|(id, _)| (*id, Holding::Held)).collect();
         // Before there is a process, so that it finds all this when it first looks.
         let told = self.servers.tell_unborn(&ours, now);
@@ -152,17 +157,33 @@ impl Supervisor<'_> {
         let pid = fork(fences, &keep, move || match scoreboard.keep_only(page) {
             Ok(page) => {
                 let channel = theirs;
-                let image = Some(image);
                 roles.work(Inheritance { index, channel, page, listeners, image, settings })
             }
             Err(_) => EXIT_SCOREBOARD,
         })?;
         tracing::info!(worker = index, pid = pid.as_raw(), generation, "worker forked");
-        self.generations.hold(generation, pid);
+        if let Some(generation) = generation {
+            self.generations.tell(generation, pid);
+        }
         let worker = self.workers.get_mut(&index).expect("the caller found it");
         worker.activity = Activity::Starting { deadline: now + self.settings.answer_timeout };
         worker.process = Some(Process { holds, ..Process::new(pid, ours, told, now) });
         Ok(())
+    }
+
+    /// Image and settings for a worker that begins like this.
+    fn inherited(
+        &self,
+        beginning: &Beginning,
+    ) -> std::io::Result<(Option<InheritedImage>, Vec<u8>)> {
+        let Beginning::Generation(generation) = *beginning else {
+            let configured = self.without_scripts.as_ref().expect("it begins without scripts");
+            return Ok((None, configured.settings.clone()));
+        };
+        let known = self.generations.find(generation).expect("it is served now");
+        let file = known.image.as_ref().expect("it is kept while the slot is its own");
+        let image = InheritedImage { generation, slot: known.slot, file: file.try_clone()? };
+        Ok((Some(image), known.configured.settings.clone()))
     }
 
     /// Tells those to drain whose sockets are all closed.
@@ -202,6 +223,7 @@ impl Supervisor<'_> {
     /// A child that is no compile child is dead.
     pub(crate) fn bury(&mut self, pid: Pid, ended: WaitStatus, now: Instant) {
         self.last_reports(pid);
+        self.count_decided(pid);
         let Some(running) = self.running(pid) else { return };
         let (index, page, age) = (running.index, running.page, now - running.process.forked);
         let death = self.death(&running, ended, now);
@@ -394,7 +416,7 @@ impl Supervisor<'_> {
     }
 
     /// The one of this pid.
-    fn running(&self, pid: Pid) -> Option<Running<'_>> {
+    pub(crate) fn running(&self, pid: Pid) -> Option<Running<'_>> {
         self.processes().find(|running| running.process.pid == pid)
     }
 

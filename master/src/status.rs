@@ -6,10 +6,10 @@ use std::time::Instant;
 use heritage::PageNumber;
 
 use crate::control::{
-    GenerationStatus, HeldStatus, MasterStatus, RefusalStatus, Status, UpstreamsStatus,
-    WorkerActivity, WorkerStatus,
+    GenerationStatus, HeldStatus, MasterStatus, RecordStatus, RefusalStatus, RolledBackStatus,
+    Status, UpstreamsStatus, WorkerActivity, WorkerStatus,
 };
-use crate::generations::Generation;
+use crate::generations::{Ended, Generation, Record};
 use crate::pulse::monotonic_ms;
 use crate::staffing::Running;
 use crate::supervisor::Supervisor;
@@ -26,6 +26,24 @@ impl Supervisor<'_> {
             build: known.steps,
             workers: known.holders.len(),
             held: self.held(known),
+            digest: known.digest.clone(),
+            decided: known.decided(),
+            faults: known.faults,
+            image_bytes: known.image_bytes,
+            can_return: known.cannot_return().is_none(),
+            cannot_return: known.cannot_return().map(str::to_owned),
+            is_good: known.is_good(),
+            refusal: known.refusal.clone(),
+            probation: self.probation_status(known, now),
+            broken: known.broken.map(Into::into),
+            rolled_back: match known.ended {
+                Some(Ended::RolledBack { at, by_itself, record }) => Some(RolledBackStatus {
+                    age_s: now.saturating_duration_since(at).as_secs(),
+                    by_itself,
+                    record: record.into(),
+                }),
+                _ => None,
+            },
         });
         Status {
             master: MasterStatus {
@@ -34,6 +52,7 @@ impl Supervisor<'_> {
                 version: env!("CARGO_PKG_VERSION").to_owned(),
             },
             listen: self.listeners.addresses().to_vec(),
+            generation_serving: self.generations.active().map(|active| active.number),
             generations: generations.collect(),
             workers: self
                 .workers
@@ -48,6 +67,7 @@ impl Supervisor<'_> {
             },
             faults: self.faults.faults(now).collect(),
             deaths: self.faults.deaths(now).collect(),
+            rollback: self.last_rollback.as_ref().map(|rollback| rollback.status(now)),
             refused: self.last_refusal.as_ref().map(|refusal| RefusalStatus {
                 age_s: now.saturating_duration_since(refusal.at).as_secs(),
                 reason: refusal.reason.clone(),
@@ -59,7 +79,8 @@ impl Supervisor<'_> {
     /// What a generation holds in each worker that has it mapped.
     pub(crate) fn held(&self, generation: &Generation) -> Vec<HeldStatus> {
         let now_ms = monotonic_ms();
-        let holders = self.processes().filter(|it| generation.holders.contains(&it.process.pid));
+        let holders = self.processes();
+        let holders = holders.filter(|it| generation.holders.contains_key(&it.process.pid));
         let of_worker = |running: Running<'_>| {
             let mut holdings = self.scoreboard.page(running.page).holdings.read();
             let held = holdings.find(|held| held.generation == generation.number)?;
@@ -113,6 +134,12 @@ impl Supervisor<'_> {
             restarts: 0,
             uptime_s: 0,
         }
+    }
+}
+
+impl From<Record> for RecordStatus {
+    fn from(record: Record) -> Self {
+        RecordStatus { faults: record.faults, active_s: record.active_for.as_secs_f64() }
     }
 }
 

@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 use heritage::{Order, PageNumber, Report, Scoreboard, ServerNews, WORKERS_MAX};
 use image::{Arena, Invalid, Slot};
 use nix::sys::signal::Signal;
+use nix::sys::stat::fstat;
 use nix::sys::wait::WaitStatus;
 use nix::unistd::Pid;
 
@@ -20,10 +21,12 @@ use crate::claim::{ControlSocket, PidFile};
 use crate::clients::{ClientId, Clients};
 use crate::control::{ControlReply, ControlRequest};
 use crate::faults::Faults;
-use crate::generations::Generations;
+use crate::generations::{Generations, SealedImage};
 use crate::keeper::Keeper;
 use crate::listeners::Listeners;
+use crate::probation::Probation;
 use crate::reload::{LastRefusal, Reload, Waiting};
+use crate::rollback::LastRollback;
 use crate::servers::Servers;
 use crate::signals::{Request, Signals};
 use crate::tainted::Tainted;
@@ -76,7 +79,7 @@ pub(crate) struct Supervisor<'a> {
     pub(crate) settings: Settings,
     pub(crate) arena: Arena,
     /// Checks and seals an image: `image::seal`, but in tests, which have no compiler to make one.
-    pub(crate) seal: fn(&OwnedFd, Slot) -> Result<(), Invalid>,
+    pub(crate) seal: fn(&OwnedFd, Slot) -> Result<SealedImage, Invalid>,
     pub(crate) roles: &'a mut dyn Roles,
     pub(crate) started: Instant,
     pub(crate) phase: Phase,
@@ -89,13 +92,18 @@ pub(crate) struct Supervisor<'a> {
     pub(crate) waiting: Waiting,
     /// What came of the last reload, if it was refused.
     pub(crate) last_refusal: Option<LastRefusal>,
-    /// What the reload that runs, or the last one, began with.
-    pub(crate) configured: Configured,
-    /// Whether any worker has loaded a generation: until then the start may still be refused.
-    pub(crate) has_loaded: bool,
-    /// Workers that died before any had loaded one.
-    pub(crate) lost_at_start: u32,
-    /// When the reload that runs began.
+    /// The rollback since which no reload has succeeded, if there was one.
+    pub(crate) last_rollback: Option<LastRollback>,
+    /// What the reload that runs, or the last one, began with; none before the first has got so far.
+    pub(crate) configured: Option<Configured>,
+    /// What workers serve with while there is no generation to serve; none while there is, and before
+    /// the first reload is over.
+    pub(crate) without_scripts: Option<Configured>,
+    /// The active generation, while it is new.
+    pub(crate) probation: Option<Probation>,
+    /// Workers that died before any had loaded the active generation.
+    pub(crate) lost_unproven: u32,
+    /// When the reload or rollback that runs began.
     pub(crate) began: Instant,
     pub(crate) workers: BTreeMap<usize, Worker>,
     /// Processes that drain while others are in their places already, oldest first.
@@ -137,7 +145,7 @@ impl<'a> Supervisor<'a> {
         let now = Instant::now();
         Ok(Supervisor {
             arena,
-            seal: |file, slot| image::seal(file, slot),
+            seal,
             broker: Broker::default(),
             keeper: None,
             servers: Servers::default(),
@@ -152,9 +160,11 @@ impl<'a> Supervisor<'a> {
             reload: Reload::Idle,
             waiting: Waiting::default(),
             last_refusal: None,
-            configured: Configured::default(),
-            has_loaded: false,
-            lost_at_start: 0,
+            last_rollback: None,
+            configured: None,
+            without_scripts: None,
+            probation: None,
+            lost_unproven: 0,
             began: now,
             workers: first_workers(settings.workers, now),
             tainted: Vec::new(),
@@ -167,7 +177,7 @@ impl<'a> Supervisor<'a> {
         })
     }
 
-    /// Runs until the master is told to stop, or the first generation is refused.
+    /// Runs until the master is told to stop, or there is no configuration to begin with.
     pub(crate) fn run(mut self) -> Result<Stopped, StartError> {
         self.request_reload(None);
         loop {
@@ -181,6 +191,12 @@ impl<'a> Supervisor<'a> {
                     Event::BrokerReport(report) => self.broker_report(report),
                     Event::Control(client, ControlRequest::Reload) => self.reload_for(Some(client)),
                     Event::Control(client, ControlRequest::Status) => self.tell_status(client),
+                    Event::Control(client, ControlRequest::Rollback { generation }) => {
+                        self.request_rollback(client, generation);
+                    }
+                    Event::Control(client, ControlRequest::Probation { generation }) => {
+                        self.await_probation(client, generation);
+                    }
                     Event::Signal(Request::Reload) => self.reload_for(None),
                     Event::Signal(Request::MoreWorkers) => self.scale(self.wanted + 1),
                     Event::Signal(Request::FewerWorkers) => self.scale(self.wanted - 1),
@@ -203,6 +219,8 @@ impl<'a> Supervisor<'a> {
         match &mut self.phase {
             Phase::Running => {
                 self.advance_reload(now);
+                self.keep_probation(now);
+                self.keep_standby(now);
                 self.keep_broker(now);
                 self.keep_staff(now);
                 self.keep_listeners(now);
@@ -231,6 +249,7 @@ impl<'a> Supervisor<'a> {
     pub(crate) fn next_deadline(&self) -> Option<Instant> {
         let running = [
             self.reload_deadline(),
+            self.probation_deadline(),
             self.staff_deadline(),
             self.tainted_deadline(),
             self.broker.next_deadline(),
@@ -264,6 +283,14 @@ impl<'a> Supervisor<'a> {
         }
     }
 
+    /// Takes note of how many requests a worker has decided for each generation.
+    pub(crate) fn count_decided(&mut self, pid: Pid) {
+        let Some(page) = self.running(pid).map(|running| running.page) else { return };
+        for held in self.scoreboard.page(page).holdings.read() {
+            self.generations.decided(held.generation, pid, held.decided);
+        }
+    }
+
     fn reload_for(&mut self, client: Option<ClientId>) {
         match (&self.phase, client) {
             (Phase::Running, client) => self.request_reload(client),
@@ -277,6 +304,7 @@ impl<'a> Supervisor<'a> {
 
     fn tell_status(&mut self, client: ClientId) {
         let now = Instant::now();
+        self.pids().into_iter().for_each(|pid| self.count_decided(pid));
         self.clients.reply(client, &ControlReply::Status(self.status(now)), now);
     }
 
@@ -347,11 +375,18 @@ impl<'a> Supervisor<'a> {
                 self.worker_ready(index, now);
                 self.loaded(pid, generation, map_us, now);
             }
-            Report::Loaded { generation, map_us } => self.loaded(pid, generation, map_us, now),
-            Report::LoadFailed { generation, reason } => {
-                self.load_failed(index, pid, generation, &reason);
+            Report::Loaded { generation, map_us } => {
+                self.count_decided(pid);
+                self.loaded(pid, generation, map_us, now);
             }
-            Report::Retired { generation } => self.generations.let_go(generation, pid),
+            Report::StandsBy { generation } => self.generations.mapped(generation, pid),
+            Report::LoadFailed { generation, reason } => {
+                self.load_failed(index, pid, generation, &reason, now);
+            }
+            Report::Retired { generation } => {
+                self.count_decided(pid);
+                self.generations.let_go(generation, pid);
+            }
             Report::Released { listener } => self.released(index, listener),
             Report::Fault(fault) => self.take_fault(index, pid, *fault, now),
             Report::Tainted => self.taint(index, now),
@@ -389,6 +424,18 @@ impl<'a> Supervisor<'a> {
 
 fn first_workers(count: usize, now: Instant) -> BTreeMap<usize, Worker> {
     (0..count).map(|index| (index, Worker::new(PageNumber::new(index), now))).collect()
+}
+
+/// Checks and seals an image, and measures it.
+fn seal(file: &OwnedFd, slot: Slot) -> Result<SealedImage, Invalid> {
+    let sealed = image::seal(file, slot)?;
+    let digest: String = sealed.build_id().iter().map(|byte| format!("{byte:02x}")).collect();
+    // Blocks and not the length: what was never written takes no memory.
+    let blocks = fstat(file).map_or(0, |known| known.st_blocks);
+    Ok(SealedImage {
+        digest: Some(digest).filter(|digest| !digest.is_empty()),
+        bytes: blocks as u64 * 512,
+    })
 }
 
 /// The control socket, or none where it is not required and somebody else has it.

@@ -116,8 +116,12 @@ impl Supervisor<'_> {
         let Some(one) = self.tainted.iter().find(|one| one.process.pid == pid) else { return };
         let index = one.index;
         match report {
-            Report::Loaded { generation, .. } => self.generations.hold(generation, pid),
-            Report::LoadFailed { generation, .. } | Report::Retired { generation } => {
+            Report::Loaded { generation, .. } | Report::StandsBy { generation } => {
+                self.generations.mapped(generation, pid);
+            }
+            Report::LoadFailed { generation, .. } => self.generations.not_mapped(generation, pid),
+            Report::Retired { generation } => {
+                self.count_decided(pid);
                 self.generations.let_go(generation, pid);
             }
             Report::Fault(fault) => self.take_fault(index, pid, *fault, now),

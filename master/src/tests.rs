@@ -2,6 +2,7 @@
 
 mod broker;
 mod faults;
+mod generations;
 mod harness;
 mod tainted;
 
@@ -31,12 +32,6 @@ fn workers_serve_and_a_fast_stop_leaves_nothing_behind() {
     kiln.signal(Signal::SIGTERM);
     kiln.expect_exit(0);
     assert!(!status.workers.iter().any(|worker| is_alive(worker.pid.unwrap())));
-}
-
-#[test]
-fn a_script_that_is_refused_at_the_start_ends_the_start() {
-    Kiln::start("bad-start", "does-not-compile", 2).expect_exit(EXIT_REFUSED);
-    Kiln::start("crashing-start", "crashes-the-compiler", 2).expect_exit(EXIT_REFUSED);
 }
 
 #[test]

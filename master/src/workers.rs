@@ -74,6 +74,8 @@ pub(crate) struct Process {
     pub(crate) forked: Instant,
     /// Its own sockets, and those it adopted.
     pub(crate) holds: BTreeMap<ListenerId, Holding>,
+    /// The generation that it was told last to have stand by.
+    pub(crate) stands_by: Option<u64>,
     /// Up to which change of [`crate::servers::Servers`] it was told.
     pub(crate) told: u64,
     /// Why it was killed, if it was.
@@ -84,7 +86,16 @@ impl Process {
     /// One that was forked now.
     pub(crate) fn new(pid: Pid, channel: Channel, told: u64, now: Instant) -> Self {
         let holds = BTreeMap::new();
-        Process { pid, channel, connected: true, forked: now, holds, told, killed: None }
+        Process {
+            pid,
+            channel,
+            connected: true,
+            forked: now,
+            holds,
+            stands_by: None,
+            told,
+            killed: None,
+        }
     }
 
     /// Takes what the child has to say. Nothing but reports may come; anything else is an error.

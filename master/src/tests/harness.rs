@@ -4,7 +4,7 @@
 //! says; a worker answers each connection with its index, pid and generation, or misbehaves
 //! likewise; the broker says what a file holds.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File};
 use std::io::{ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
@@ -32,6 +32,7 @@ use crate::control::{
     ControlReply, ControlRequest, GenerationState, GenerationStatus, Status, WorkerActivity,
     WorkerStatus, call,
 };
+use crate::generations::SealedImage;
 use crate::pulse::monotonic_ms;
 use crate::supervisor::Supervisor;
 use crate::{CompileJob, Configured, Control, Roles, Settings, Stopped};
@@ -109,7 +110,8 @@ pub(super) struct FakeRoles {
 
 impl Roles for FakeRoles {
     /// A "configuration" is a number in a file beside the script, which workers add to their
-    /// answers, and a number of workers; or it is wrong.
+    /// answers, and a number of workers; or it is wrong. `name=number` and `stands-by` set what is
+    /// the master's; any other word takes a restart.
     fn configure(&mut self) -> Result<Configured, Vec<Diagnostic>> {
         let text = fs::read_to_string(self.folder.join("configuration")).unwrap();
         let mut words = text.split_whitespace();
@@ -117,6 +119,12 @@ impl Roles for FakeRoles {
         if settings == "wrong" {
             return Err(vec![diagnostic("no such setting")]);
         }
+        let (known, unknown): (Vec<&str>, Vec<&str>) =
+            words.partition(|word| word.contains('=') || *word == "stands-by");
+        let number = |name: &str, default: u64| {
+            let of = |word: &&str| word.strip_prefix(name)?.strip_prefix('=')?.parse().ok();
+            known.iter().find_map(of).unwrap_or(default)
+        };
         Ok(Configured {
             settings: settings.as_bytes().to_vec(),
             workers: workers.parse().unwrap(),
@@ -125,7 +133,10 @@ impl Roles for FakeRoles {
             drain_timeout: self.drain_timeout,
             answer_timeout: Duration::from_secs(1),
             hook_time_max: Duration::from_millis(200),
-            unchanged: words.map(|name| format!("{name}: needs a restart")).collect(),
+            probation: Duration::from_millis(number("probation_ms", 60_000)),
+            probation_faults: number("probation_faults", 3),
+            stands_by: known.contains(&"stands-by"),
+            unchanged: unknown.iter().map(|name| format!("{name}: needs a restart")).collect(),
         })
     }
 
@@ -211,6 +222,11 @@ pub(super) struct FakeWorker {
     inheritance: Inheritance,
     listeners: BTreeMap<ListenerId, TcpListener>,
     generations: Vec<u64>,
+    stands_by: Option<u64>,
+    /// Those that it was told to load, ever.
+    loaded_before: BTreeSet<u64>,
+    /// Connections that each generation has answered.
+    decided: BTreeMap<u64, u64>,
     /// What it was told of servers, in the order of arrival.
     news: Vec<ServerNews>,
     settings: String,
@@ -228,6 +244,9 @@ impl FakeWorker {
         FakeWorker {
             listeners: listeners.into_iter().map(|(id, file)| (id, file.into())).collect(),
             generations: Vec::new(),
+            stands_by: None,
+            loaded_before: BTreeSet::new(),
+            decided: BTreeMap::new(),
             news: Vec::new(),
             settings: String::from_utf8(inheritance.settings.clone()).unwrap(),
             held: Vec::new(),
@@ -310,7 +329,7 @@ impl FakeWorker {
                 }
                 self.retire();
             }
-            Order::StandBy { generation, .. } => self.generations.push(generation),
+            Order::StandBy { generation, .. } => self.stand_by(generation),
             Order::Retire { generation } => {
                 self.generations.retain(|known| *known != generation);
                 self.say(&Report::Retired { generation });
@@ -328,6 +347,15 @@ impl FakeWorker {
         }
     }
 
+    fn stand_by(&mut self, generation: u64) {
+        if !self.generations.contains(&generation) {
+            self.generations.insert(self.generations.len().saturating_sub(1), generation);
+        }
+        self.stands_by = Some(generation);
+        self.say(&Report::StandsBy { generation });
+        self.retire();
+    }
+
     fn wait(&self) {
         let mut files = vec![PollFd::new(self.inheritance.channel.as_fd(), PollFlags::POLLIN)];
         if self.draining {
@@ -342,6 +370,7 @@ impl FakeWorker {
     pub(super) fn load(&mut self, generation: u64, image: File) -> Result<(), String> {
         // Not `read`: every worker has the same open file, and so the same position in it.
         let mut script = [0; 64];
+        let is_new = self.loaded_before.insert(generation);
         let length = image.read_at(&mut script, 0).unwrap();
         match str::from_utf8(&script[..length]).unwrap() {
             "cannot-be-loaded" => return Err("a static initialiser threw".to_owned()),
@@ -350,6 +379,9 @@ impl FakeWorker {
             "fails-in-worker-1" if self.inheritance.index == 1 => return Err("not here".to_owned()),
             "never-loads" => std::thread::sleep(PATIENCE),
             "never-retires" => self.never_retires = true,
+            "fails-the-second-time" if !is_new => {
+                return Err("once is enough".to_owned());
+            }
             _ => {}
         }
         self.generations.retain(|known| *known != generation);
@@ -359,21 +391,36 @@ impl FakeWorker {
     }
 
     fn retire(&mut self) {
-        while self.generations.len() > 1 && !self.never_retires {
-            let generation = self.generations.remove(0);
+        let kept = [self.generations.last().copied(), self.stands_by];
+        let is_over = |known: &mut u64| !self.never_retires && !kept.contains(&Some(*known));
+        for generation in self.generations.extract_if(.., is_over).collect::<Vec<u64>>() {
+            self.decided.remove(&generation);
             self.say(&Report::Retired { generation });
         }
+    }
+
+    /// Says at once what real workers say twice a second.
+    fn tell_holdings(&self) {
+        let holdings = self.generations.iter().map(|generation| heritage::Holding {
+            generation: *generation,
+            decided: self.decided.get(generation).copied().unwrap_or_default(),
+            ..heritage::Holding::default()
+        });
+        self.inheritance.page.holdings.publish(holdings);
     }
 
     fn accept(&mut self) {
         let generation = self.generations.last().copied().unwrap_or_default();
         let mut tainted = self.tainted;
-        for listener in self.listeners.values() {
-            while !tainted && let Ok((mut client, _)) = listener.accept() {
-                let mut request = [0; 256];
+        let listeners: Vec<ListenerId> = self.listeners.keys().copied().collect();
+        for listener in listeners {
+            while !tainted && let Ok((mut client, _)) = self.listeners[&listener].accept() {
+                let mut request = [0; 1024];
                 let length = client.read(&mut request).unwrap_or(0);
                 let index = self.inheritance.index;
                 self.inheritance.page.requests.fetch_add(1, Ordering::Relaxed);
+                *self.decided.entry(generation).or_default() += 1;
+                self.tell_holdings();
                 // A request that is a report is one that this worker makes.
                 if let Ok(report) = serde_json::from_slice::<Report>(&request[..length]) {
                     tainted |= report == Report::Tainted;
@@ -450,10 +497,20 @@ impl Kiln {
     /// The master runs in a process of its own: this one has a thread a test, and a fork of it
     /// would inherit what they hold.
     pub(super) fn start_with(test: &str, script: &str, scenario: Scenario) -> Kiln {
+        let configuration = format!("0 {}", scenario.workers);
+        Self::start_in(test, script, &configuration, scenario)
+    }
+
+    /// One with this configuration.
+    pub(super) fn start_configured(test: &str, script: &str, configuration: &str) -> Kiln {
+        Self::start_in(test, script, configuration, Scenario::default())
+    }
+
+    fn start_in(test: &str, script: &str, configuration: &str, scenario: Scenario) -> Kiln {
         let folder = std::env::temp_dir().join(format!("kiln-{test}-{}", std::process::id()));
         fs::create_dir_all(&folder).unwrap();
         fs::write(folder.join("script"), script).unwrap();
-        fs::write(folder.join("configuration"), format!("0 {}", scenario.workers)).unwrap();
+        fs::write(folder.join("configuration"), configuration).unwrap();
         let scenario = serde_json::to_string(&scenario).unwrap();
         let process = Command::new(std::env::current_exe().unwrap())
             .args(["tests::harness::master_starts_and_stops", "--exact", "--nocapture"])
@@ -681,7 +738,7 @@ pub(super) fn run_master(scenario: Scenario, folder: PathBuf) -> i32 {
         Ok(supervisor) => supervisor,
         Err(_) => return EXIT_REFUSED,
     };
-    supervisor.seal = |_, _| Ok(());
+    supervisor.seal = |_, _| Ok(SealedImage { digest: None, bytes: 4096 });
     match supervisor.run() {
         Ok(Stopped::Fast | Stopped::Drained) => 0,
         Ok(Stopped::DrainTimedOut) => EXIT_CUT_OFF,
