@@ -22,6 +22,7 @@ Examples:
   kiln check scripts/                       say what is wrong with scripts
   kiln config check -c kiln.toml            say what is wrong with a configuration
   kiln reload                               compile the scripts again and swap them in
+  kiln rollback                             go back to the generation before
   kiln run hello.cc                         any C++ program on the same engine";
 
 #[derive(Subcommand)]
@@ -30,7 +31,11 @@ pub(crate) enum Command {
     Serve(Serve),
     /// Read the configuration, compile the scripts again and swap both in; wait, and say what
     /// happened.
-    Reload(Ask),
+    Reload(Reload),
+    /// Go back at once to a generation that served before; nothing is compiled.
+    Rollback(Rollback),
+    /// Show the generations: what each did, and which can be rolled back to.
+    Generations(Ask),
     /// Show the master, the generations and the workers.
     Status(Ask),
     /// Compile scripts as a reload does, serve nothing, and say what is wrong with them.
@@ -50,7 +55,7 @@ pub(crate) enum Command {
 
 #[derive(Args, Clone, Default)]
 pub(crate) struct Control {
-    /// Unix socket of `kiln reload` and `kiln status` [default: /run/kiln.sock, or kiln.sock in
+    /// Unix socket of `kiln reload`, `kiln status` and the like [default: /run/kiln.sock, or kiln.sock in
     /// $XDG_RUNTIME_DIR when not root].
     #[arg(id = "control", long = "control", value_name = "PATH")]
     pub(crate) path: Option<PathBuf>,
@@ -93,6 +98,43 @@ pub(crate) struct Ask {
     #[arg(long)]
     pub(crate) json: bool,
 }
+
+#[derive(Args)]
+#[command(after_help = RELOAD_CODES)]
+pub(crate) struct Reload {
+    #[command(flatten)]
+    pub(crate) ask: Ask,
+    /// Wait until the new generation is past its probation (faults.probation_s), or was rolled back
+    /// from.
+    #[arg(long)]
+    pub(crate) probation: bool,
+}
+
+const RELOAD_CODES: &str = "\
+Exit codes:
+  0  the new generation serves; with --probation: and is past its probation, or was replaced in it
+  1  the reload was refused: the generation before serves on
+  2  no kiln answers
+  3  with --probation: the new generation failed at too many requests, or was rolled back from";
+
+#[derive(Args)]
+#[command(after_help = ROLLBACK_CODES)]
+pub(crate) struct Rollback {
+    #[command(flatten)]
+    pub(crate) ask: Ask,
+    /// Number of a generation, as `kiln generations` shows it [default: the last good one before the
+    /// active one].
+    #[arg(value_name = "N")]
+    pub(crate) generation: Option<u64>,
+}
+
+const ROLLBACK_CODES: &str = "\
+What is on disk stays as it is: the next reload compiles that.
+
+Exit codes:
+  0  the generation serves again
+  1  it cannot be had, or a worker could not load it: the active one serves on
+  2  no kiln answers";
 
 #[derive(Args)]
 pub(crate) struct Profile {

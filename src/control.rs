@@ -1,4 +1,5 @@
-//! `kiln reload`, `kiln status` and `kiln profile`: commands to a running master.
+//! `kiln reload`, `kiln status` and `kiln profile`: commands to a running master. What they say of
+//! single generations is in `generations`.
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -7,8 +8,8 @@ use std::time::Duration;
 use anstream::{print, println};
 use anstyle::{AnsiColor, Style};
 use anyhow::{Context, bail};
-use heritage::CompileSteps;
 use heritage::diagnostic::counted;
+use heritage::{CompileSteps, Diagnostic};
 use master::control::{
     ControlReply, ControlRequest, DeathStatus, FaultStatus, GenerationState, HeldStatus,
     NameStatus, OutStatus, RefusalStatus, Status, UpstreamsStatus, WorkerActivity, WorkerStatus,
@@ -16,56 +17,75 @@ use master::control::{
 };
 use tools::print::painted;
 
+use crate::generations::{await_probation, note, print_rollback, styled};
 use crate::{cli, config};
 
 /// A reload may wait for one that is under way, and each may use the compile timeout.
 const RELOAD_TIMEOUT: Duration = Duration::from_secs(300);
-const STATUS_TIMEOUT: Duration = Duration::from_secs(10);
+pub(crate) const STATUS_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Faults and deaths that the tables show: as many as leave the rest on the screen.
 const SHOWN_MAX: usize = 8;
 
-const GOOD: Style = AnsiColor::Green.on_default();
-const BAD: Style = AnsiColor::Red.on_default().bold();
-const FAINT: Style = Style::new().dimmed();
-const HEAD: Style = Style::new().bold();
+pub(crate) const GOOD: Style = AnsiColor::Green.on_default();
+pub(crate) const BAD: Style = AnsiColor::Red.on_default().bold();
+pub(crate) const FAINT: Style = Style::new().dimmed();
+pub(crate) const HEAD: Style = Style::new().bold();
 
-fn path(control: &cli::Control) -> PathBuf {
+pub(crate) fn path(control: &cli::Control) -> PathBuf {
     control.path.clone().unwrap_or_else(config::control_default)
 }
 
-/// Reloads and prints what came of it. The exit code is 0 when the new scripts serve, else 1.
-pub(crate) fn reload(arguments: &cli::Ask) -> anyhow::Result<ExitCode> {
-    let reply = call(&path(&arguments.control), &ControlRequest::Reload, RELOAD_TIMEOUT)?;
-    if arguments.json {
+/// Reloads and prints what came of it, and what comes of the probation if that is asked for.
+pub(crate) fn reload(arguments: &cli::Reload) -> anyhow::Result<ExitCode> {
+    let cli::Reload { ask, probation } = arguments;
+    let reply = call(&path(&ask.control), &ControlRequest::Reload, RELOAD_TIMEOUT)?;
+    let loaded = match &reply {
+        ControlReply::Reloaded { generation, .. } => Some(*generation),
+        _ => None,
+    };
+    // One document: where there is more to come, that has all.
+    if ask.json && !(*probation && loaded.is_some()) {
         println!("{}", serde_json::to_string_pretty(&reply)?);
     }
-    let quiet = arguments.json;
+    let code = tell_reloaded(&reply, ask.json)?;
+    match loaded {
+        Some(generation) if *probation => await_probation(ask, generation, &reply),
+        _ => Ok(code),
+    }
+}
+
+fn tell_reloaded(reply: &ControlReply, quiet: bool) -> anyhow::Result<ExitCode> {
     match reply {
         ControlReply::Reloaded { generation, steps, map_ms, total_ms, workers, diagnostics } => {
             if !quiet {
-                print!("{}", painted(&diagnostics));
+                print!("{}", painted(diagnostics));
                 println!(
                     "{GOOD}generation {generation}{GOOD:#} serves in {}",
-                    counted(workers, "worker")
+                    counted(*workers, "worker")
                 );
-                print_steps(&steps, map_ms, total_ms);
+                print_steps(steps, *map_ms, *total_ms);
             }
             Ok(ExitCode::SUCCESS)
         }
         ControlReply::Refused { generation_serving, diagnostics, reason } => {
             if !quiet {
-                print!("{}", painted(&diagnostics));
-                println!("{BAD}refused:{BAD:#} {reason}");
-                match generation_serving {
-                    Some(serving) => println!("generation {serving} serves on"),
-                    None => println!("no generation serves"),
-                }
+                tell_refused(*generation_serving, diagnostics, reason);
             }
             Ok(ExitCode::FAILURE)
         }
         ControlReply::Invalid { reason } => bail!("the master refused the command: {reason}"),
-        ControlReply::Status(_) => bail!("the master answered another command"),
+        _ => bail!("the master answered another command"),
+    }
+}
+
+/// Says why everything stays as it was.
+pub(crate) fn tell_refused(serving: Option<u64>, diagnostics: &[Diagnostic], reason: &str) {
+    print!("{}", painted(diagnostics));
+    println!("{BAD}refused:{BAD:#} {reason}");
+    match serving {
+        Some(serving) => println!("generation {serving} serves on"),
+        None => println!("no generation serves: requests get what faults.policy says"),
     }
 }
 
@@ -137,14 +157,15 @@ fn print_status(status: &Status) {
         duration(master.uptime_s),
         listen.join(", ")
     );
+    match status.generation_serving {
+        Some(_) => {}
+        None => println!(
+            "{BAD}no generation serves:{BAD:#} requests get the failure policy (faults.policy)\n"
+        ),
+    }
     println!("{HEAD}generation  state       age      compiled in  workers{HEAD:#}");
     for generation in &status.generations {
-        let style = match generation.state {
-            GenerationState::Active => GOOD,
-            GenerationState::Refused => BAD,
-            _ => FAINT,
-        };
-        let state = format!("{:?}", generation.state).to_lowercase();
+        let (style, state) = styled(generation.state);
         let steps = &generation.build;
         let compiled = steps.front_end_ms + steps.optimise_ms + steps.code_ms + steps.link_ms;
         println!(
@@ -155,6 +176,11 @@ fn print_status(status: &Status) {
         );
         if generation.state == GenerationState::Draining {
             generation.held.iter().for_each(print_held);
+        }
+        if generation.state == GenerationState::Active
+            && let Some(note) = note(generation)
+        {
+            println!("            {BAD}{note}{BAD:#}");
         }
     }
     println!(
@@ -182,6 +208,9 @@ fn print_status(status: &Status) {
     print_upstreams(status);
     print_faults(&status.faults);
     print_deaths(&status.deaths);
+    if let Some(rollback) = &status.rollback {
+        print_rollback(rollback);
+    }
     if let Some(RefusalStatus { age_s, reason, diagnostics }) = &status.refused {
         println!("\n{BAD}last reload refused{BAD:#}  {} ago: {reason}", duration(*age_s));
         print!("{}", painted(diagnostics));
@@ -308,7 +337,7 @@ fn print_before(before: usize) {
 }
 
 /// Seconds as people say them.
-fn duration(seconds: u64) -> String {
+pub(crate) fn duration(seconds: u64) -> String {
     match seconds {
         0..60 => format!("{seconds}s"),
         60..3600 => format!("{}m {}s", seconds / 60, seconds % 60),

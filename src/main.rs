@@ -1,8 +1,8 @@
 //! The command line of Kiln: reads arguments and configuration, and wires the crates together.
 //!
 //! `cli` is what can be typed, `config` what it means together with a file, `serve` the master with
-//! its children, `check` a compile without them, `control` the commands to a running master, `demo` a
-//! first try without a setup.
+//! its children, `check` a compile without them, `control` and `generations` the commands to a running
+//! master, `demo` a first try without a setup.
 
 #![forbid(unsafe_code)]
 
@@ -11,6 +11,7 @@ mod cli;
 mod config;
 mod control;
 mod demo;
+mod generations;
 mod logs;
 mod sarif;
 mod serve;
@@ -30,6 +31,8 @@ fn main() -> ExitCode {
     let result = match Cli::parse().command {
         Command::Serve(arguments) => serve::serve(&arguments),
         Command::Reload(arguments) => control::reload(&arguments),
+        Command::Rollback(arguments) => generations::rollback(&arguments),
+        Command::Generations(arguments) => generations::generations(&arguments),
         Command::Status(arguments) => control::status(&arguments),
         Command::Check(arguments) => check::check(&arguments),
         Command::Config(command) => config::command::run(&command),
