@@ -50,7 +50,8 @@ fn scripts_decide_as_their_cases_say() {
             serve(case);
         } else {
             assert_eq!(refusals.len(), case.directives.len(), "a refused script answers nothing");
-            Kiln::builder().script_path(&case.path).workers(1).refused().expect(&refusals);
+            let kiln = Kiln::builder().script_path(&case.path).workers(1).start_without_scripts();
+            kiln.expect_logged(&refusals);
         }
         Ok(())
     });

@@ -158,6 +158,17 @@ impl Builder {
         kiln
     }
 
+    /// Starts it in the expectation that its scripts are refused: every worker serves without any, and
+    /// answers as `faults.policy` says by default.
+    #[track_caller]
+    pub fn start_without_scripts(self) -> Kiln {
+        let kiln = self.start();
+        kiln.until_logged("the scripts were refused");
+        assert!(kiln.status()["generation_serving"].is_null(), "{:#}", kiln.status());
+        kiln.get("/").expect_status(500);
+        kiln
+    }
+
     /// Starts one for many tests, which may stand in a static and so is never dropped: it ends, and its
     /// folder with it, when this process does, however that comes about.
     #[track_caller]
@@ -393,6 +404,16 @@ impl Kiln {
     /// Everything it has logged so far.
     pub fn log(&self) -> String {
         text(&self.log)
+    }
+
+    /// Checks that what it has logged has each of these parts.
+    #[track_caller]
+    pub fn expect_logged(&self, parts: &[&str]) -> &Self {
+        let log = self.log();
+        for part in parts {
+            assert!(log.contains(part), "expected {part:?} in:\n{log}");
+        }
+        self
     }
 
     /// Waits until the log has this text, and gives the whole log.

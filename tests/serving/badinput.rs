@@ -1,5 +1,6 @@
 //! What an operator can get wrong. At start: a message that names the culprit and the remedy, exit
-//! code 2, and nothing left behind. At reload: the same message, and nothing changed.
+//! code 2, and nothing left behind; where only the scripts are wrong, Kiln serves without any. At
+//! reload: the same message, and nothing changed.
 
 use std::fs;
 use std::net::TcpListener;
@@ -29,8 +30,8 @@ fn no_script_at_all_says_how_to_name_one() {
 /// A test that runs as root can read everything, so this is a folder in the place of the file.
 #[test]
 fn a_folder_without_scripts_is_refused() {
-    let refusal = Kiln::builder().scripts(&[("readme.txt", "no script")]).refused();
-    refusal.expect(&["scripts", "no script in this folder", ".cc"]);
+    let kiln = Kiln::builder().scripts(&[("readme.txt", "no script")]).start_without_scripts();
+    kiln.expect_logged(&["scripts", "no script in this folder", ".cc"]);
 }
 
 #[test]
@@ -45,7 +46,7 @@ fn a_script_that_cannot_be_read_is_named() {
 
 #[test]
 fn a_script_without_a_hook_is_refused_with_the_hook_that_it_lacks() {
-    Kiln::builder().script("int x;").refused().expect(&[
+    Kiln::builder().script("int x;").start_without_scripts().expect_logged(&[
         "site.cc",
         "no hook",
         "kiln::Action on_request(kiln::Request& request)",
@@ -61,17 +62,20 @@ fn a_hook_with_another_signature_is_refused() {
         "void on_request(kiln::Request&) {}",
         "int on_request(kiln::Request&) { return 1; }",
     ] {
-        let refusal = Kiln::builder().script(&format!("#include <kiln.h>\n{wrong}\n")).refused();
-        refusal.expect(&["site.cc", "on_request", "the scripts were refused"]);
+        let kiln = Kiln::builder()
+            .script(&format!("#include <kiln.h>\n{wrong}\n"))
+            .start_without_scripts();
+        kiln.expect_logged(&["site.cc", "on_request", "the scripts were refused"]);
     }
 }
 
 #[test]
 fn a_script_that_does_not_compile_is_refused_as_clang_says_it() {
     let line = "kiln::Action on_request(kiln::Request&) { return kiln::reply(200) }";
-    let refusal = Kiln::builder().script(&format!("#include <kiln.h>\n{line}\n")).refused();
+    let kiln =
+        Kiln::builder().script(&format!("#include <kiln.h>\n{line}\n")).start_without_scripts();
     let column = line.find(" }").expect("it ends so") + 1;
-    refusal.expect(&[
+    kiln.expect_logged(&[
         &format!("site.cc:2:{column}: error: expected ';' after return statement\n"),
         &format!("\n    2 | {line}\n      | {}^\n", " ".repeat(column - 1)),
         "the scripts were refused",
@@ -80,8 +84,10 @@ fn a_script_that_does_not_compile_is_refused_as_clang_says_it() {
 
 #[test]
 fn a_header_that_does_not_exist_is_named_with_its_line() {
-    let refusal = Kiln::builder().script("#include <kiln.h>\n#include \"nowhere.h\"\n").refused();
-    refusal.expect(&["site.cc:2:10: fatal error: 'nowhere.h' file not found"]);
+    let kiln = Kiln::builder()
+        .script("#include <kiln.h>\n#include \"nowhere.h\"\n")
+        .start_without_scripts();
+    kiln.expect_logged(&["site.cc:2:10: fatal error: 'nowhere.h' file not found"]);
 }
 
 #[test]
@@ -93,7 +99,7 @@ kiln::Action on_request(kiln::Request&) {
         fork();
 }
 ";
-    Kiln::builder().script(script).refused().expect(&["site.cc:5", "`fork`"]);
+    Kiln::builder().script(script).start_without_scripts().expect_logged(&["site.cc:5", "`fork`"]);
 
     let kiln = Kiln::start(&replying("fine"));
     kiln.write_script("site.cc", script);
@@ -121,8 +127,8 @@ fn a_script_may_not_reach_what_would_harm_its_worker() {
             "{declaration}\n#include <kiln.h>\nkiln::Action on_request(kiln::Request&) {{\n    \
              {call};\n    return kiln::reply(200);\n}}\n"
         );
-        let refusal = Kiln::builder().script(&script).refused();
-        refusal.expect(&["site.cc:4", &format!("`{name}`")]);
+        let kiln = Kiln::builder().script(&script).start_without_scripts();
+        kiln.expect_logged(&["site.cc:4", &format!("`{name}`")]);
     }
 }
 

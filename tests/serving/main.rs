@@ -14,6 +14,7 @@ mod crash;
 mod draining;
 mod faults;
 mod fences;
+mod generations;
 mod hygiene;
 mod origins;
 mod refusals;
