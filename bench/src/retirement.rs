@@ -121,6 +121,9 @@ pub(crate) fn measure(bench: &Bench, reloads: u32) -> anyhow::Result<Retirement>
     site.workers = WORKERS;
     let server = KILN.serve(&site)?;
     std::fs::write(site.folder.join("script.cc"), LEAKING)?;
+    // A server of this bench has none otherwise, and each reload would be a compile.
+    let cache = site.folder.join("cache").display().to_string();
+    std::fs::write(site.folder.join("kiln.toml"), format!("[compile]\ncache = {cache:?}\n"))?;
     let control = control(&site.folder);
     let ask = || (0..REQUESTS).try_for_each(|_| load::fetch(server.address, "/").map(drop));
     for _ in 0..WARM {
