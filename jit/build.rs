@@ -69,7 +69,9 @@ impl Builder<'_> {
     fn instantiate(&self, object: &Path) {
         let made = object.as_os_str();
         let source = format!("{KILN_INCLUDE}/usual.cc");
-        self.run("instantiate", made, &["-emit-llvm-only", "-x", "c++", &source]);
+        // Scripts may use both names of a constructor.
+        let both = "-mno-constructor-aliases";
+        self.run("instantiate", made, &["-emit-llvm-only", both, "-x", "c++", &source]);
     }
 
     /// Makes the precompiled header; what `called` lists is not compiled again.

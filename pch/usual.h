@@ -2,12 +2,14 @@
 //
 // No script includes this. What is made here is part of Kiln's binary, and a script that uses the same
 // calls it there instead of compiling it again. This changes no meaning, only the time that a reload
-// takes; what is not used here works all the same.
+// takes; what is not used here works all the same. A macro that a script defines for such a header is
+// without effect on it: `_GLIBCXX_REGEX_STATE_LIMIT` keeps its default.
 #pragma once
 
 #include "kiln.h"
 
 #include <iomanip>
+#include <regex>
 #include <set>
 #include <sstream>
 #include <unordered_set>
@@ -191,10 +193,58 @@ inline void optionals(std::optional<string> one, std::optional<string_view> two,
     any(text);
 }
 
+template <typename Iterator>
+void expressions_over(const std::regex& pattern, Iterator first, Iterator last) {
+    std::match_results<Iterator> found;
+    bool is = std::regex_match(first, last, found, pattern) || std::regex_match(first, last, pattern);
+    is |= std::regex_search(first, last, found, pattern) || std::regex_search(first, last, pattern);
+    string text = found.str() + found[1].str() + string(found.prefix()) + found.format("$1");
+    for (const auto& part : found) text += part.str();
+    using All = std::regex_iterator<Iterator>;
+    for (All all(first, last, pattern), end; all != end; ++all) text += all->str(1);
+    using Parts = std::regex_token_iterator<Iterator>;
+    for (Parts all(first, last, pattern, -1), end; all != end; ++all) text += *all;
+    for (Parts all(first, last, pattern), end; all != end; all++) text += all->str();
+    std::regex_replace(std::back_inserter(text), first, last, pattern, "text");
+    std::regex_replace(std::back_inserter(text), first, last, pattern, text);
+    std::match_results<Iterator> copy(found), other;
+    other = copy;
+    other = std::move(copy);
+    any(is);
+    any(text);
+}
+
+inline void expressions(const string& text, string_view view) {
+    constexpr auto options = std::regex::icase | std::regex::optimize;
+    std::regex pattern("text"), of_text(text), of_range(view.begin(), view.end(), options), third;
+    std::regex with_options("text", options), copy(text, options);
+    third = pattern;
+    third = std::move(of_text);
+    third = std::move(of_range);
+    third = "text";
+    third = text;
+    third.assign(text, options);
+    third.swap(copy);
+    std::smatch found;
+    std::cmatch of_literal;
+    bool is = std::regex_match(text, found, pattern) || std::regex_match(text, pattern);
+    is |= std::regex_search(text, found, pattern) || std::regex_search(text, pattern);
+    is |= std::regex_match("text", of_literal, pattern) || std::regex_match("text", pattern);
+    is |= std::regex_search("text", of_literal, pattern) || std::regex_search("text", pattern);
+    string replaced = std::regex_replace(text, pattern, "text") +
+                      std::regex_replace(text, pattern, text) +
+                      std::regex_replace("text", pattern, "text");
+    expressions_over(pattern, text.begin(), text.end());
+    expressions_over(pattern, view.begin(), view.end());
+    any(is);
+    any(replaced);
+}
+
 // Uses all of them; nobody calls it.
 inline void all(const string& text, string_view view, double real) {
     strings(text, view, 'c', view.size());
     streams(text, view);
+    expressions(text, view);
     optionals(text, view, text);
     number(view, 1);
     number(view, 1u);

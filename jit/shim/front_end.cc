@@ -18,6 +18,8 @@
 #include <clang/Frontend/TextDiagnosticPrinter.h>
 #include <clang/Frontend/Utils.h>
 #include <clang/Lex/Lexer.h>
+#include <clang/Sema/Sema.h>
+#include <clang/Sema/SemaConsumer.h>
 #include <clang/Serialization/PCHContainerOperations.h>
 #include <llvm/ADT/StringExtras.h>
 #include <llvm/ADT/StringSet.h>
@@ -26,6 +28,9 @@
 #include <llvm/Support/MemoryBuffer.h>
 #include <llvm/Support/Path.h>
 #include <llvm/Support/VirtualFileSystem.h>
+
+#include <functional>
+#include <optional>
 
 using namespace clang;
 using llvm::StringRef;
@@ -252,12 +257,111 @@ private:
   ASTContext *context = nullptr;
 };
 
+// Functions of templates that are compiled elsewhere already: they are declared instantiated there, as
+// `extern template` would, and kept from being inlined. Then Clang makes a call of each use, and
+// nothing of the function itself. `extern template` alone would not do, for what is constexpr, or
+// defined in its class, is inline as well.
+//
+// Constant expressions still see the bodies.
+class Elsewhere {
+public:
+  using Has = std::function<bool(StringRef)>;
+
+  Elsewhere(ASTContext &context, Has has)
+      : has_symbol(std::move(has)), mangler(context.createMangleContext()) {}
+
+  // Whether the function is called elsewhere from now on.
+  bool take(FunctionDecl *function) {
+    auto kind = function->getTemplateSpecializationKind();
+    if (kind == TSK_ExplicitInstantiationDeclaration) return function->hasAttr<NoInlineAttr>();
+    if (kind != TSK_ImplicitInstantiation || function->isDependentContext() ||
+        !is_of_library(function) || !is_listed(function))
+      return false;
+    function->setTemplateSpecializationKind(TSK_ExplicitInstantiationDeclaration,
+                                            function->getPointOfInstantiation());
+    if (!function->hasAttr<NoInlineAttr>())
+      function->addAttr(NoInlineAttr::CreateImplicit(function->getASTContext()));
+    return true;
+  }
+
+private:
+  // Of namespace std, or one in it. Mangling the names of all others would take longer.
+  static bool is_of_library(const FunctionDecl *function) {
+    bool is_std = false;
+    for (const DeclContext *around = function->getDeclContext(); around;
+         around = around->getParent())
+      if (around->isNamespace()) is_std = around->isStdNamespace();
+    return is_std;
+  }
+
+  // Constructors and destructors have two names, one for use as a base; a virtual destructor has one
+  // more, for `delete`.
+  bool is_listed(FunctionDecl *function) {
+    if (auto *constructor = dyn_cast<CXXConstructorDecl>(function))
+      return has(GlobalDecl(constructor, Ctor_Complete)) && has(GlobalDecl(constructor, Ctor_Base));
+    if (auto *destructor = dyn_cast<CXXDestructorDecl>(function))
+      return has(GlobalDecl(destructor, Dtor_Complete)) &&
+             has(GlobalDecl(destructor, Dtor_Base)) &&
+             (!destructor->isVirtual() || has(GlobalDecl(destructor, Dtor_Deleting)));
+    return mangler->shouldMangleDeclName(function) && has(GlobalDecl(function));
+  }
+
+  bool has(GlobalDecl declaration) {
+    llvm::SmallString<256> name;
+    llvm::raw_svector_ostream stream(name);
+    mangler->mangleName(declaration, stream);
+    return has_symbol(name);
+  }
+
+  Has has_symbol;
+  std::unique_ptr<MangleContext> mangler;
+};
+
+// Sees to it, while a script is compiled, that what the library has is not made of its templates.
+//
+// What only that would use is then not made either, and this is what most of a front end's time can go
+// into: the parts of a regular expression, of a hash table, of a stream.
+class CallsLibrary final : public SemaConsumer {
+public:
+  explicit CallsLibrary(const kshim_library &library) : library(library) {}
+
+  void Initialize(ASTContext &context) override {
+    elsewhere.emplace(context, [this](StringRef name) {
+      return library.has(library.context, borrow(name));
+    });
+  }
+  void InitializeSema(Sema &ready) override { sema = &ready; }
+  void ForgetSema() override { sema = nullptr; }
+
+  // A function is used that Clang means to make later: it has just been put on the list.
+  void HandleCXXImplicitFunctionInstantiation(FunctionDecl *function) override {
+    if (!elsewhere->take(function) || !sema) return;
+    auto &pending = sema->PendingInstantiations;
+    if (pending.empty() || pending.back().first != function) return;
+    pending.pop_back();
+    function->setInstantiationIsPending(false);
+  }
+
+  // What is constexpr was made at once. No code needs to be.
+  bool HandleTopLevelDecl(DeclGroupRef group) override {
+    for (Decl *declaration : group)
+      if (auto *function = dyn_cast<FunctionDecl>(declaration)) elsewhere->take(function);
+    return true;
+  }
+
+private:
+  const kshim_library &library;
+  std::optional<Elsewhere> elsewhere;
+  Sema *sema = nullptr;
+};
+
 // Compiles a script or a program; says which names its module has for others, or wants of them, and
 // puts lines into the assembly that is outside of functions.
 class Compile final : public EmitLLVMOnlyAction {
 public:
-  Compile(llvm::LLVMContext *context, const kshim_diagnostics &sink, bool is_script)
-      : EmitLLVMOnlyAction(context), sink(sink), is_script(is_script) {}
+  Compile(llvm::LLVMContext *context, const kshim_diagnostics &sink, bool is_script,
+          const kshim_library *library)
+      : EmitLLVMOnlyAction(context), sink(sink), is_script(is_script), library(library) {}
 
   std::unique_ptr<llvm::Module> take() {
     auto module = takeModule();
@@ -272,6 +376,7 @@ protected:
     // Before the code generator, which makes nothing where there are errors.
     if (is_script) consumers.push_back(make_hook_finder(compiler.getDiagnostics()));
     consumers.push_back(std::make_unique<AssemblyNotes>(plain, marked));
+    if (library) consumers.push_back(std::make_unique<CallsLibrary>(*library));
     consumers.push_back(EmitLLVMOnlyAction::CreateASTConsumer(compiler, file));
     return std::make_unique<MultiplexConsumer>(std::move(consumers));
   }
@@ -325,14 +430,11 @@ private:
 
   const kshim_diagnostics &sink;
   bool is_script;
+  const kshim_library *library;
   std::string plain, marked;  // that assembly, as Clang has it and with lines
 };
 
-// Declares instantiated before they were written what is linked from elsewhere, as `extern template`
-// would, and keeps it from being inlined: then Clang makes a call of each use, and nothing of the
-// function itself. `extern template` alone would not do, for what is constexpr is inline as well.
-//
-// Constant expressions still see the bodies.
+// Sees to it that what a precompiled header has made of templates is called elsewhere.
 class TakenFromElsewhere final : public ASTConsumer,
                                  public RecursiveASTVisitor<TakenFromElsewhere> {
 public:
@@ -342,40 +444,18 @@ public:
 
   void HandleTranslationUnit(ASTContext &context) override {
     if (names.empty()) return;
-    mangler.reset(context.createMangleContext());
+    elsewhere.emplace(context, [this](StringRef name) { return names.contains(name); });
     TraverseAST(context);
   }
 
   bool VisitFunctionDecl(FunctionDecl *function) {
-    if (function->getTemplateSpecializationKind() != TSK_ImplicitInstantiation ||
-        function->isDependentContext() || !is_listed(function))
-      return true;
-    function->setTemplateSpecializationKind(TSK_ExplicitInstantiationDeclaration,
-                                            function->getPointOfInstantiation());
-    if (!function->hasAttr<NoInlineAttr>())
-      function->addAttr(NoInlineAttr::CreateImplicit(function->getASTContext()));
+    elsewhere->take(function);
     return true;
   }
 
 private:
-  // Constructors and destructors have two names, one for use as a base.
-  bool is_listed(FunctionDecl *function) {
-    if (auto *constructor = dyn_cast<CXXConstructorDecl>(function))
-      return has(GlobalDecl(constructor, Ctor_Complete)) && has(GlobalDecl(constructor, Ctor_Base));
-    if (auto *destructor = dyn_cast<CXXDestructorDecl>(function))
-      return has(GlobalDecl(destructor, Dtor_Complete)) && has(GlobalDecl(destructor, Dtor_Base));
-    return mangler->shouldMangleDeclName(function) && has(GlobalDecl(function));
-  }
-
-  bool has(GlobalDecl declaration) {
-    std::string name;
-    llvm::raw_string_ostream stream(name);
-    mangler->mangleName(declaration, stream);
-    return names.contains(name);
-  }
-
   llvm::StringSet<> names;
-  std::unique_ptr<MangleContext> mangler;
+  std::optional<Elsewhere> elsewhere;
 };
 
 class Precompile final : public GeneratePCHAction {
@@ -421,9 +501,9 @@ bool run(const char *const *arguments, size_t count, const kshim_files *files,
 }  // namespace
 
 bool kshim_compile(const char *const *arguments, size_t arguments_count, const kshim_files *files,
-                   const kshim_diagnostics *diagnostics, bool is_script, LLVMContextRef context,
-                   LLVMModuleRef *module) {
-  Compile action(llvm::unwrap(context), *diagnostics, is_script);
+                   const kshim_diagnostics *diagnostics, bool is_script,
+                   const kshim_library *library, LLVMContextRef context, LLVMModuleRef *module) {
+  Compile action(llvm::unwrap(context), *diagnostics, is_script, library);
   if (!run(arguments, arguments_count, files, diagnostics, action)) return false;
   std::unique_ptr<llvm::Module> made = action.take();
   if (!made) return false;

@@ -76,18 +76,61 @@ static bool precompile(const char *list, char **arguments, size_t count, const k
                           &diagnostics);
 }
 
+static std::string name_of(LLVMValueRef value) {
+  size_t size = 0;
+  const char *name = LLVMGetValueName2(value, &size);
+  return {name, size};
+}
+
+// The function of the same name but for `C1` (or `D1`) in the place of `C2` (or `D2`), if it only calls
+// this one: a constructor (or destructor) of a whole object, beside that of a base.
+static LLVMValueRef of_whole_object(LLVMModuleRef module, LLVMValueRef of_base) {
+  std::string name = name_of(of_base);
+  for (size_t at = 1; at < name.size(); at++) {
+    if (name[at] != '2' || (name[at - 1] != 'C' && name[at - 1] != 'D')) continue;
+    std::string other = name;
+    other[at] = '1';
+    auto whole = LLVMGetNamedFunction(module, other.c_str());
+    if (!whole || LLVMCountBasicBlocks(whole) != 1) continue;
+    if (LLVMGlobalGetValueType(whole) != LLVMGlobalGetValueType(of_base)) continue;
+    bool only_calls = false;
+    auto block = LLVMGetEntryBasicBlock(whole);
+    for (auto it = LLVMGetFirstInstruction(block); it; it = LLVMGetNextInstruction(it)) {
+      auto called = LLVMIsACallInst(it) ? LLVMGetCalledValue(it) : nullptr;
+      if (!called || (LLVMIsAFunction(called) && LLVMGetIntrinsicID(called))) continue;
+      only_calls = called == of_base;
+      if (!only_calls) break;
+    }
+    if (only_calls) return whole;
+  }
+  return nullptr;
+}
+
+static bool is_of_library(const std::string &name) {
+  for (const char *prefix : {"_ZNSt", "_ZNKSt", "_ZSt", "_ZNOSt", "_ZNRSt", "_ZNKRSt"})
+    if (name.rfind(prefix, 0) == 0) return true;
+  return false;
+}
+
 // Gives the functions that templates of `std` made names of their own, which scripts are linked to:
 // LLVM has some of them as well, compiled without exceptions, and the linker would choose. All else
 // that could be chosen elsewhere becomes private.
 static void keep_library_functions(LLVMModuleRef module) {
+  std::vector<LLVMValueRef> functions;
   for (auto function = LLVMGetFirstFunction(module); function != nullptr;
-       function = LLVMGetNextFunction(function)) {
-    if (LLVMGetLinkage(function) != LLVMLinkOnceODRLinkage) continue;
-    size_t size = 0;
-    std::string name(LLVMGetValueName2(function, &size));
-    bool library = false;
-    for (const char *prefix : {"_ZNSt", "_ZNKSt", "_ZSt", "_ZNOSt", "_ZNRSt", "_ZNKRSt"})
-      library |= name.rfind(prefix, 0) == 0;
+       function = LLVMGetNextFunction(function))
+    if (LLVMGetLinkage(function) == LLVMLinkOnceODRLinkage) functions.push_back(function);
+  // One function under both names: by itself the one that only calls the other would be too small to
+  // be worth a call.
+  std::map<LLVMValueRef, std::string> other_names;
+  for (auto function : functions)
+    if (auto whole = of_whole_object(module, function)) {
+      other_names[function] = name_of(whole);
+      LLVMReplaceAllUsesWith(whole, function);
+    }
+  for (auto function : functions) {
+    std::string name = name_of(function);
+    bool library = is_of_library(name);
     LLVMSetComdat(function, nullptr);
     LLVMSetLinkage(function, library ? LLVMExternalLinkage : LLVMInternalLinkage);
     if (!library) continue;
@@ -96,6 +139,13 @@ static void keep_library_functions(LLVMModuleRef module) {
     LLVMSetVisibility(function, LLVMHiddenVisibility);
     // The linker drops what no table names.
     LLVMSetSection(function, section.c_str());
+  }
+  for (auto &[function, name] : other_names) {
+    if (!is_of_library(name)) continue;
+    LLVMDeleteFunction(LLVMGetNamedFunction(module, ("kiln_usual." + name).c_str()));
+    auto alias = LLVMAddAlias2(module, LLVMGlobalGetValueType(function), 0, function,
+                               ("kiln_usual." + name).c_str());
+    LLVMSetVisibility(alias, LLVMHiddenVisibility);
   }
 }
 
@@ -107,7 +157,9 @@ static bool instantiate(const char *object, char **arguments, size_t count,
                         const kshim_files &files, const kshim_diagnostics &diagnostics) {
   auto context = LLVMContextCreate();
   LLVMModuleRef module = nullptr;
-  if (!kshim_compile(arguments, count, &files, &diagnostics, /*is_script=*/false, context, &module)) return false;
+  if (!kshim_compile(arguments, count, &files, &diagnostics, /*is_script=*/false, /*library=*/nullptr,
+                     context, &module))
+    return false;
   keep_library_functions(module);
 
   LLVMInitializeX86TargetInfo();

@@ -83,12 +83,19 @@ struct kshim_sink {
   void (*write)(void *context, kshim_bytes bytes);
 };
 
+// Functions that are compiled already.
+struct kshim_library {
+  const void *context;
+  bool (*has)(const void *context, kshim_bytes symbol);
+};
+
 // Runs cc1 with `arguments`, the last of which is the file, over `files` and hands over the module,
 // unoptimised. Assembly outside of functions has lines of the form `# LINE "FILE"` in it. Of a
-// script's hooks it reports what is nearly one.
+// script's hooks it reports what is nearly one. Functions that templates make and that `library` has are
+// called there, and never compiled; it may be null.
 bool kshim_compile(const char *const *arguments, size_t arguments_count, const kshim_files *files,
-                   const kshim_diagnostics *diagnostics, bool is_script, LLVMContextRef context,
-                   LLVMModuleRef *module);
+                   const kshim_diagnostics *diagnostics, bool is_script,
+                   const kshim_library *library, LLVMContextRef context, LLVMModuleRef *module);
 
 // Runs cc1 with `arguments`, among them -o, over `files` and writes a precompiled header. Functions
 // that templates have made and that have a name in `elsewhere` are called there, and never compiled.

@@ -16,6 +16,7 @@ use inkwell::module::Module;
 use inkwell::values::{AsValueRef, FunctionValue};
 use serde::{Deserialize, Serialize};
 
+use crate::SymbolTable;
 use crate::arguments::Unit;
 use crate::memory::Said;
 use crate::place::Place;
@@ -126,6 +127,12 @@ struct DiagnosticsCallback {
 }
 
 #[repr(C)]
+struct Library {
+    context: *const c_void,
+    has: extern "C" fn(*const c_void, Bytes) -> bool,
+}
+
+#[repr(C)]
 struct Sink {
     context: *mut c_void,
     write: extern "C" fn(*mut c_void, Bytes),
@@ -183,6 +190,7 @@ unsafe extern "C" {
         files: *const FilesCallbacks,
         diagnostics: *const DiagnosticsCallback,
         is_script: bool,
+        library: *const Library,
         context: LLVMContextRef,
         module: *mut LLVMModuleRef,
     ) -> bool;
@@ -209,11 +217,13 @@ unsafe extern "C" {
     ) -> bool;
 }
 
-/// Runs Clang's front end; the module comes unoptimised. `None` after errors, which are then among
-/// the diagnostics.
+/// Runs Clang's front end; the module comes unoptimised. What a script makes of the C++ library's
+/// templates is called where `symbols` has it. `None` after errors, which are then among the
+/// diagnostics.
 pub(crate) fn compile<'ctx>(
     context: &'ctx Context,
     unit: Unit,
+    symbols: &SymbolTable,
     arguments: &[String],
     files: &dyn Files,
     said: &mut Said,
@@ -228,13 +238,24 @@ pub(crate) fn compile<'ctx>(
     };
     let report = DiagnosticsCallback { context: ptr::from_mut(said).cast(), report, name };
     let is_script = unit == Unit::Script;
+    let library = Library { context: ptr::from_ref(symbols).cast(), has: library_has };
+    let library = if is_script { &raw const library } else { ptr::null() };
     let mut module = ptr::null_mut();
     // SAFETY: every pointer lives through the call, and the callbacks cast their contexts back to
     // what was put there.
     let compiled = unsafe {
         let context = context.as_ctx_ref();
         let (pointers, count) = (pointers.as_ptr(), pointers.len());
-        kshim_compile(pointers, count, &callbacks, &report, is_script, context, &mut module)
+        kshim_compile(
+            pointers,
+            count,
+            &callbacks,
+            &report,
+            is_script,
+            library,
+            context,
+            &mut module,
+        )
     };
     // SAFETY: the shim gives up the module, which belongs to `context`.
     compiled.then(|| unsafe { Module::new(module) })
@@ -329,6 +350,12 @@ extern "C" fn file_read(context: *const c_void, path: Bytes, content: *mut Bytes
     // SAFETY: the shim passes a valid place for the content.
     unsafe { *content = bytes(found) };
     true
+}
+
+extern "C" fn library_has(context: *const c_void, symbol: Bytes) -> bool {
+    // SAFETY: the context is the table that `compile` borrowed for the call.
+    let symbols = unsafe { &*context.cast::<SymbolTable>() };
+    std::str::from_utf8(raw(&symbol)).is_ok_and(|name| symbols.is_called(name))
 }
 
 extern "C" fn report(context: *mut c_void, record: *const DiagnosticRecord) {

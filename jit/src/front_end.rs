@@ -19,7 +19,7 @@ use crate::files::{PCH_PATH, ScriptFiles};
 use crate::ir::{self, Cpu};
 use crate::memory::{Asked, Made, Memory, Said};
 use crate::names::Names;
-use crate::{Debug, RESOURCE, Refuse, Refused, SEARCH, ffi, initialisers};
+use crate::{Debug, RESOURCE, Refuse, Refused, SEARCH, SymbolTable, ffi, initialisers};
 
 const NO_HOOK: &str =
     "this script has no hook: define `kiln::Action on_request(kiln::Request& request)`";
@@ -47,6 +47,8 @@ pub(crate) struct How<'a> {
     pub(crate) unit: Unit,
     pub(crate) files: &'a ScriptFiles,
     pub(crate) memory: &'a Memory<'a>,
+    /// What is there to be called.
+    pub(crate) symbols: &'a SymbolTable,
     /// Threads to use at most.
     pub(crate) threads: usize,
     pub(crate) report: &'a CompileReporter,
@@ -226,7 +228,8 @@ fn compile(how: &How<'_>, script: &Script<'_>, is_alone: bool) -> Compiled {
     let context = Context::create();
     let asked = Asked::new(how.files);
     let mut said = Said::default();
-    let module = ffi::compile(&context, how.unit, &script.arguments, &asked, &mut said);
+    let module =
+        ffi::compile(&context, how.unit, how.symbols, &script.arguments, &asked, &mut said);
     for said in &mut said.diagnostics {
         said.message = said.message.replace(DATE_MACRO, DATE_REFUSED);
         said.rendered = said.rendered.replace(DATE_MACRO, DATE_REFUSED);

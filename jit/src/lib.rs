@@ -248,7 +248,14 @@ impl Generation<'_> {
             let (places, names, assembly) = (HashMap::new(), Names::default(), String::new());
             return Ok(Object { made, places, names, assembly, name: None });
         }
-        let how = How { unit: *unit, files, memory, threads: job.threads, report: job.report };
+        let how = How {
+            unit: *unit,
+            files,
+            memory,
+            symbols: job.symbols,
+            threads: job.threads,
+            report: job.report,
+        };
         let compiled = front_end::compile_all(&how, &scripts);
         outcome.steps.compiled = compiled.iter().filter(|script| !script.is_old).count();
         let names = front_end::hear(paths, &compiled, files, outcome)?;

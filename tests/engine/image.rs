@@ -42,6 +42,17 @@ kiln::Action on_request(kiln::Request& request) {
 }
 ";
 
+/// Matches a regular expression, which libstdc++ makes of templates with hundreds of parts.
+const MATCHING: &str = "#include <kiln.h>
+#include <regex>
+static const std::regex pattern(\"^/user/([0-9]+)$\");
+kiln::Action on_request(kiln::Request& request) {
+    std::string path(request.path());
+    std::smatch parts;
+    return kiln::reply(200, std::regex_match(path, parts, pattern) ? parts[1].str() : path);
+}
+";
+
 /// The image that the workers of a Kiln with this script map, as a file in a folder of its own.
 pub(crate) fn image_of(script: &str) -> (TempDir, PathBuf) {
     let _cpu = some_cpu();
@@ -92,6 +103,14 @@ fn reading_a_request_calls_nothing_outside_the_image() {
 fn instruction(line: &str) -> Option<(u64, &str)> {
     let (address, text) = line.split_once(":\t")?;
     Some((u64::from_str_radix(address.trim(), 16).ok()?, text.trim()))
+}
+
+#[test]
+fn what_kilns_build_has_made_of_the_librarys_templates_is_not_made_again() {
+    let (_folder, image) = image_of(MATCHING);
+    let symbols = told("nm", &["-C"], &image);
+    assert!(symbols.contains("kiln_on_request"), "{symbols}");
+    assert!(!symbols.contains("std::__detail::"), "{symbols}");
 }
 
 #[test]
