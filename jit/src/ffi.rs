@@ -10,7 +10,9 @@ use heritage::diagnostic::{Include, NOTES_MAX};
 use heritage::{Diagnostic, Edit, Note, Position, Severity};
 use image::{Protection, Section, Segment, Symbol, Writer};
 use inkwell::context::{AsContextRef, Context};
-use inkwell::llvm_sys::core::{LLVMContextSetDiagnosticHandler, LLVMGetModuleContext};
+use inkwell::llvm_sys::core::{
+    LLVMContextSetDiagnosticHandler, LLVMContextSetDiscardValueNames, LLVMGetModuleContext,
+};
 use inkwell::llvm_sys::prelude::{LLVMContextRef, LLVMModuleRef, LLVMValueRef};
 use inkwell::module::Module;
 use inkwell::values::{AsValueRef, FunctionValue};
@@ -259,6 +261,12 @@ pub(crate) fn compile<'ctx>(
     };
     // SAFETY: the shim gives up the module, which belongs to `context`.
     compiled.then(|| unsafe { Module::new(module) })
+}
+
+/// From now on values of this context get no names but those that are linked by: nobody reads them.
+pub(crate) fn discard_value_names(context: &Context) {
+    // SAFETY: the context lives.
+    unsafe { LLVMContextSetDiscardValueNames(context.as_ctx_ref(), 1) };
 }
 
 /// Makes a declaration of a definition, unless an alias needs it.

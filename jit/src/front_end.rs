@@ -1,7 +1,8 @@
 //! Source to one module: each script through Clang, on as many threads as there are CPUs.
 //!
 //! An LLVM context belongs to one thread, so each script has its own and its module travels to the
-//! common one as bitcode; so do those that an earlier compile left.
+//! common one as bitcode; so do those that an earlier compile left. A script that is alone is compiled
+//! where its module is wanted.
 
 use std::path::{Path, PathBuf};
 use std::thread;
@@ -37,7 +38,7 @@ const DATE_REFUSED: &str = "a script may not use the date or time macro: compile
      same, or the cache would keep the first; ask kiln::realtime_ns() for the time";
 
 /// Stack of a thread that runs Clang, which counts on 8 MiB for nested expressions.
-const STACK_BYTES: usize = 16 << 20;
+pub(crate) const STACK_BYTES: usize = 16 << 20;
 
 /// Threads that are of use: Clang keeps a CPU busy, and each has its stack and its context.
 const THREADS_MAX: usize = 32;
@@ -64,7 +65,7 @@ pub(crate) struct Script<'p> {
 
 /// What Clang made of one script.
 pub(crate) struct Compiled {
-    /// Bitcode; none after errors.
+    /// Bitcode, unless its module is there already; none after errors.
     pub(crate) made: Result<Made, Said>,
     /// What it is remembered by.
     pub(crate) name: Option<Name>,
@@ -127,12 +128,14 @@ pub(crate) fn hear(
     Err(Refused)
 }
 
-/// Links what Clang made of each script into one module, with one entry.
+/// Links what Clang made of each script into one module, with one entry; `alone` is the only script's,
+/// if it is there already.
 pub(crate) fn link<'ctx>(
     context: &'ctx Context,
     how: &How<'_>,
     paths: &[PathBuf],
     compiled: &[Compiled],
+    mut alone: Option<Module<'ctx>>,
     outcome: &mut CompileOutcome,
 ) -> Result<Module<'ctx>, Refused> {
     let unit = how.unit;
@@ -141,7 +144,10 @@ pub(crate) fn link<'ctx>(
     for (number, (path, compiled)) in paths.iter().zip(compiled).enumerate() {
         // Each file that Clang refuses was told of; here they are all well.
         let Ok(made) = &compiled.made else { return Err(Refused) };
-        let module = parse(context, &made.code).map_err(|error| outcome.refuse(path, error))?;
+        let module = match alone.take() {
+            Some(module) => module,
+            None => parse(context, &made.code).map_err(|error| outcome.refuse(path, error))?,
+        };
         if unit == Unit::Script && initialisers::replaces_operators(&module) {
             return Err(outcome.refuse(path, REPLACED));
         }
@@ -186,23 +192,33 @@ fn refuse_without_hook(paths: &[PathBuf], outcome: &mut CompileOutcome) -> Refus
     }
 }
 
-/// Compiles every script, in the order of `scripts`; those that are remembered only in name.
-pub(crate) fn compile_all(how: &How<'_>, scripts: &[Script<'_>]) -> Vec<Compiled> {
+/// Compiles every script, in the order of `scripts`; those that are remembered only in name. A script
+/// that is alone is compiled by this thread into `context`, where its module stays.
+pub(crate) fn compile_all<'ctx>(
+    context: &'ctx Context,
+    how: &How<'_>,
+    scripts: &[Script<'_>],
+) -> (Vec<Compiled>, Option<Module<'ctx>>) {
+    if let [script] = scripts {
+        let (compiled, module) = match recall(script, how.memory) {
+            Some(compiled) => (compiled, None),
+            None => compile(context, how, script),
+        };
+        return (vec![compiled], module);
+    }
     let (jobs, queue) = channel::bounded(scripts.len());
     let (results, finished) = channel::bounded(scripts.len());
     for job in scripts.iter().enumerate() {
         jobs.send(job).expect("the queue is open, and as long as there are scripts");
     }
     drop(jobs);
-    // The unit of a script that is alone is of no use but for its object file, which is remembered.
-    let is_alone = scripts.len() == 1;
     thread::scope(|scope| {
         for _ in 0..how.threads.clamp(1, THREADS_MAX).min(scripts.len()) {
             let (queue, results) = (queue.clone(), results.clone());
             let work = move || {
                 for (number, script) in queue {
                     let compiled = recall(script, how.memory)
-                        .unwrap_or_else(|| compile(how, script, is_alone));
+                        .unwrap_or_else(|| compile_to_bitcode(how, script));
                     results.send((number, compiled)).expect("the results are collected below");
                 }
             };
@@ -213,7 +229,7 @@ pub(crate) fn compile_all(how: &How<'_>, scripts: &[Script<'_>]) -> Vec<Compiled
     drop(results);
     let mut compiled: Vec<_> = finished.into_iter().collect();
     compiled.sort_by_key(|(number, _)| *number);
-    compiled.into_iter().map(|(_, compiled)| compiled).collect()
+    (compiled.into_iter().map(|(_, compiled)| compiled).collect(), None)
 }
 
 fn recall(script: &Script<'_>, memory: &Memory<'_>) -> Option<Compiled> {
@@ -221,30 +237,42 @@ fn recall(script: &Script<'_>, memory: &Memory<'_>) -> Option<Compiled> {
     Some(Compiled { made: Ok(made), name: script.name, is_old: true })
 }
 
-fn compile(how: &How<'_>, script: &Script<'_>, is_alone: bool) -> Compiled {
+/// One of several scripts, whose unit is remembered. That of a script that is alone would be of no use
+/// but for its object file, which is.
+fn compile_to_bitcode(how: &How<'_>, script: &Script<'_>) -> Compiled {
+    let context = Context::create();
+    let (mut compiled, module) = compile(&context, how, script);
+    if let (Some(module), Ok(made)) = (module, &mut compiled.made) {
+        made.code = module.write_bitcode_to_memory().as_slice().to_vec();
+        if let Some(name) = compiled.name {
+            how.memory.remember(name, made);
+        }
+    }
+    compiled
+}
+
+fn compile<'ctx>(
+    context: &'ctx Context,
+    how: &How<'_>,
+    script: &Script<'_>,
+) -> (Compiled, Option<Module<'ctx>>) {
     let (path, name) = (script.path, script.path.display().to_string());
     // Whether anybody reads it shows at the end, when the outcome is said.
     let _ = how.report.say(&CompileNews::Began(name.clone()));
-    let context = Context::create();
     let asked = Asked::new(how.files);
     let mut said = Said::default();
-    let module =
-        ffi::compile(&context, how.unit, how.symbols, &script.arguments, &asked, &mut said);
+    let module = ffi::compile(context, how.unit, how.symbols, &script.arguments, &asked, &mut said);
     for said in &mut said.diagnostics {
         said.message = said.message.replace(DATE_MACRO, DATE_REFUSED);
         said.rendered = said.rendered.replace(DATE_MACRO, DATE_REFUSED);
     }
-    let code = module.map(|module| module.write_bitcode_to_memory().as_slice().to_vec());
     let _ = how.report.say(&CompileNews::Done(name));
-    let Some(code) = code else {
-        return Compiled { made: Err(said), name: None, is_old: false };
-    };
-    let made = Made { said, code };
-    let name = how.memory.leave_inputs(how.unit, path, &script.arguments, &asked);
-    if !is_alone {
-        how.memory.remember(name, &made);
+    if module.is_none() {
+        return (Compiled { made: Err(said), name: None, is_old: false }, None);
     }
-    Compiled { made: Ok(made), name: Some(name), is_old: false }
+    let name = how.memory.leave_inputs(how.unit, path, &script.arguments, &asked);
+    let made = Made { said, code: Vec::new() };
+    (Compiled { made: Ok(made), name: Some(name), is_old: false }, module)
 }
 
 fn parse<'ctx>(context: &'ctx Context, bitcode: &[u8]) -> Result<Module<'ctx>, String> {

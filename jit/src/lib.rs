@@ -38,8 +38,10 @@ mod told;
 
 use std::collections::HashMap;
 use std::fs;
+use std::mem::ManuallyDrop;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
+use std::thread;
 use std::time::Instant;
 
 use heritage::{
@@ -165,7 +167,7 @@ impl<'a> Source<'a> {
 /// Compiles; whatever goes wrong is among the diagnostics.
 pub fn compile(job: &Job<'_>) -> CompileOutcome {
     let mut outcome = CompileOutcome::default();
-    match run(job, &mut outcome) {
+    match on_large_stack(|| run(job, &mut outcome)) {
         Ok(()) => outcome.compiled = true,
         Err(Refused) => debug_assert!(!outcome.diagnostics.is_empty(), "a refusal says why"),
     }
@@ -175,6 +177,15 @@ pub fn compile(job: &Job<'_>) -> CompileOutcome {
     }
     diagnostic::limit(&mut outcome.diagnostics, unseen);
     outcome
+}
+
+/// Runs it on a stack that Clang and LLVM can count on, whatever this thread has.
+fn on_large_stack<T: Send>(run: impl FnOnce() -> T + Send) -> T {
+    thread::scope(|scope| {
+        let thread = thread::Builder::new().stack_size(front_end::STACK_BYTES);
+        let thread = thread.spawn_scoped(scope, run).expect("the compile child may have threads");
+        thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+    })
 }
 
 /// The job failed, and the diagnostics say why.
@@ -256,11 +267,14 @@ impl Generation<'_> {
             threads: job.threads,
             report: job.report,
         };
-        let compiled = front_end::compile_all(&how, &scripts);
+        // What LLVM has made is left to the end of this process: taking it apart takes longer.
+        let context = ManuallyDrop::new(Context::create());
+        ffi::discard_value_names(&context);
+        let (compiled, alone) = front_end::compile_all(&context, &how, &scripts);
         outcome.steps.compiled = compiled.iter().filter(|script| !script.is_old).count();
         let names = front_end::hear(paths, &compiled, files, outcome)?;
-        let context = Context::create();
-        let module = front_end::link(&context, &how, paths, &compiled, outcome)?;
+        let module = front_end::link(&context, &how, paths, &compiled, alone, outcome)?;
+        let module = ManuallyDrop::new(module);
         // A program may have asked for other headers' code, with macros of its own; a script's come
         // from the precompiled header.
         if *unit == Unit::Script {
