@@ -84,8 +84,8 @@ fn allowed(may: &Worker) -> io::Result<calls::Allowed> {
             libc::SYS_epoll_ctl,
             libc::SYS_epoll_wait,
             libc::SYS_epoll_pwait,
+            // Whether the log has room.
             libc::SYS_poll,
-            libc::SYS_ppoll,
             // Descriptors that it has: sockets, the log, images and settings that were sent to it.
             libc::SYS_read,
             libc::SYS_readv,
