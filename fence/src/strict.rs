@@ -27,9 +27,12 @@ pub const BLOCK: u8 = 1;
 
 /// Of linux/prctl.h.
 pub(crate) const PR_SET_SYSCALL_USER_DISPATCH: libc::c_int = 59;
+const PR_SYS_DISPATCH_OFF: libc::c_ulong = 0;
 const PR_SYS_DISPATCH_ON: libc::c_ulong = 1;
 
-/// The byte.
+/// The byte. It says whose code runs whether strict mode is on or not. Assembly and C++ write it by
+/// this name.
+#[unsafe(export_name = "kiln_selector")]
 static SELECTOR: AtomicU8 = AtomicU8::new(ALLOW);
 
 /// Where the script that a handler has interrupted goes on.
@@ -59,23 +62,30 @@ unsafe extern "C" {
 pub fn is_available() -> bool {
     // No process has this address, which is looked at after everything else: EFAULT says that the rest
     // was right, and nothing is changed.
-    dispatch(usize::MAX).is_err_and(|error| error.raw_os_error() == Some(libc::EFAULT))
+    dispatch(PR_SYS_DISPATCH_ON, usize::MAX)
+        .is_err_and(|error| error.raw_os_error() == Some(libc::EFAULT))
 }
 
-/// Turns it on for the calling thread, for good; gives the selector, which is at [`ALLOW`].
-pub fn enable() -> io::Result<&'static AtomicU8> {
-    SELECTOR.store(ALLOW, Ordering::Relaxed);
-    dispatch(SELECTOR.as_ptr() as usize)?;
-    Ok(&SELECTOR)
+/// Turns it on for the calling thread, or off.
+pub fn enable(is_on: bool) -> io::Result<()> {
+    match is_on {
+        true => dispatch(PR_SYS_DISPATCH_ON, SELECTOR.as_ptr() as usize),
+        false => dispatch(PR_SYS_DISPATCH_OFF, 0),
+    }
 }
 
-fn dispatch(selector: usize) -> io::Result<()> {
+/// The selector: [`BLOCK`] while a script runs.
+pub fn selector() -> &'static AtomicU8 {
+    &SELECTOR
+}
+
+fn dispatch(mode: libc::c_ulong, selector: usize) -> io::Result<()> {
     let no_range: libc::c_ulong = 0;
     // SAFETY: the kernel reads one byte at this address at each call from now on: a static, or an
     // address that it refuses.
     let answer = unsafe {
         let option = PR_SET_SYSCALL_USER_DISPATCH;
-        libc::prctl(option, PR_SYS_DISPATCH_ON, no_range, no_range, selector)
+        libc::prctl(option, mode, no_range, no_range, selector)
     };
     if answer == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }

@@ -67,7 +67,7 @@ impl Symbols {
             let address = *address as u64;
             match self.range.contains(&address) {
                 true => self.push_script(address, names, &mut frames),
-                false => frames.push(host_frame(address, names)),
+                false => frames.extend(host_frame(address, names)),
             }
         }
         frames.truncate(FRAMES_MAX);
@@ -110,11 +110,15 @@ impl Symbols {
     }
 }
 
-fn host_frame(address: u64, names: &Names) -> Frame {
+/// Code of the host; nothing if it is none that a script may name, or any of that has called.
+fn host_frame(address: u64, names: &Names) -> Option<Frame> {
     let start = image::runtime::function_start(address as usize).map(|start| start as u64);
-    let function = start
-        .and_then(|start| (names.function)(start))
-        .map(|name| names.readable(&name))
-        .unwrap_or_default();
-    Frame { address, function, ..Frame::default() }
+    match start {
+        Some(start) => {
+            let function = names.readable(&(names.function)(start)?);
+            Some(Frame { address, function, ..Frame::default() })
+        }
+        // Nothing is there: a call went wrong.
+        None => Some(Frame { address, ..Frame::default() }),
+    }
 }

@@ -22,6 +22,7 @@ use std::ffi::{c_int, c_void};
 use std::io;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use fence::{Violated, Violation, strict};
 use heritage::{FRAMES_MAX, FaultKind};
 use libc::{siginfo_t, ucontext_t};
 use nix::sys::signal::{SaFlags, SigAction, SigHandler, Signal, sigaction};
@@ -67,7 +68,7 @@ struct SignalNote {
     address: usize,
     /// The kind of access, as the CPU has it (`X86_PF_WRITE` and so on of the kernel).
     access: i64,
-    system_call: i32,
+    violation: Option<Violation>,
 }
 
 static NOTE: OfThread<Note> = OfThread::new(Note {
@@ -186,6 +187,7 @@ pub(crate) fn allow(allowance: Allowance) {
 
 /// The host ends the call that runs, for a reason of its own; where none runs, the process.
 pub(crate) fn raise(kind: FaultKind, message: &str) -> ! {
+    strict::selector().store(strict::ALLOW, Ordering::Relaxed);
     if !stack::is_entered() {
         tracing::error!(target: "script", "{message}");
         std::process::abort();
@@ -219,6 +221,7 @@ extern "C" fn on_fault(signal: c_int, info: *mut siginfo_t, context: *mut c_void
     check_no_alignment();
     // SAFETY: the kernel passes both, for the length of the handler.
     let (info, context) = unsafe { (&*info, &mut *context.cast::<ucontext_t>()) };
+    strict::allow_in_handler(context);
     // Of these signals only abort(3) sends its own; from anybody else they are meant to kill.
     // SAFETY: a code that is not positive means that a process has sent it, and is told.
     let is_sent = info.si_code <= 0 && unsafe { info.si_pid() } != std::process::id() as i32;
@@ -240,28 +243,39 @@ extern "C" fn on_fault(signal: c_int, info: *mut siginfo_t, context: *mut c_void
 }
 
 extern "C" fn on_tick(signal: c_int, _: *mut siginfo_t, context: *mut c_void) {
-    let Some(landing) = stack::landing() else { return };
-    // SAFETY: the kernel passes it, for the length of the handler; ticks don't interrupt each other,
-    // and the host touches the budget only where no call runs.
-    let (context, budget) = unsafe { (&mut *context.cast::<ucontext_t>(), BUDGET.get()) };
+    // SAFETY: the kernel passes it, for the length of the handler.
+    let context = unsafe { &mut *context.cast::<ucontext_t>() };
+    let is_script = strict::allow_in_handler(context);
+    if !ends_call(signal, is_script, context) && is_script {
+        strict::block_after_handler(context);
+    }
+}
+
+/// Whether it is time to stop the call that runs, and that can be done here: then it goes on at the
+/// landing.
+fn ends_call(signal: c_int, is_script: bool, context: &mut ucontext_t) -> bool {
+    let Some(landing) = stack::landing() else { return false };
+    // SAFETY: ticks don't interrupt each other, and the host touches the budget only where no call
+    // runs.
+    let budget = unsafe { BUDGET.get() };
     let call = stack::entered();
     let kind = match signal {
         libc::SIGPROF => budget.tick(call).then_some(FaultKind::CpuBudget),
         _ => budget.stand(call, monotonic_ns()).then_some(FaultKind::WallBudget),
     };
-    let Some(kind) = kind else { return };
+    let Some(kind) = kind else { return false };
     let at = context.uc_mcontext.gregs[libc::REG_RIP as usize] as usize;
-    if image::runtime::is_host_at_work() || image::runtime::is_unwinder(at) {
+    if !is_script || image::runtime::is_unwinder(at) {
         budget.late += 1;
         if budget.late > LATE_TICKS_MAX {
             // SAFETY: ends the process, with a core where that is wanted.
             unsafe { libc::abort() };
         }
-        return;
+        return false;
     }
     budget.late = 0;
     if HANDLING.swap(true, Ordering::Relaxed) {
-        return;
+        return false;
     }
     // SAFETY: as in `on_fault`.
     let note = unsafe { NOTE.get() };
@@ -270,6 +284,7 @@ extern "C" fn on_tick(signal: c_int, _: *mut siginfo_t, context: *mut c_void) {
     note.message.clear();
     trace(note, context);
     land(context, landing);
+    true
 }
 
 impl Budget {
@@ -376,14 +391,8 @@ fn address_of(info: &siginfo_t) -> usize {
 
 impl SignalNote {
     fn of(signal: c_int, info: &siginfo_t, access: i64) -> Self {
-        // SAFETY: the structure is larger; for SIGSYS the number stands behind an address (`_sigsys`
-        // of the kernel's siginfo.h), which libc has no accessor for.
-        let system_call = unsafe {
-            let fields = std::ptr::from_ref(info).cast::<u8>().add(24).cast::<i32>();
-            fields.read_unaligned()
-        };
         let (code, address) = (info.si_code, address_of(info));
-        SignalNote { signal, code, address, access, system_call }
+        SignalNote { signal, code, address, access, violation: Violation::of(info) }
     }
 
     fn sentence(&self, kind: FaultKind) -> String {
@@ -419,11 +428,21 @@ impl SignalNote {
                     .to_owned()
             }
             (_, libc::SIGTRAP) => "a breakpoint that nobody has set".to_owned(),
-            (_, libc::SIGSYS) => match fence::call_name(self.system_call.into()) {
-                Some(name) => format!("it made the system call {name}, which scripts may not"),
-                None => format!("it made system call {}, which scripts may not", self.system_call),
+            (_, libc::SIGSYS) => match self.violation {
+                Some(violation) => refused_call(violation),
+                None => "it made a system call that scripts may not".to_owned(),
             },
             _ => "it called abort, or the C library did for it".to_owned(),
+        }
+    }
+}
+
+fn refused_call(Violation { call, violated, .. }: Violation) -> String {
+    let name = fence::call_name(call.into()).map_or_else(|| call.to_string(), str::to_owned);
+    match violated {
+        Violated::List => format!("it made the system call {name}, which no worker may"),
+        Violated::Strict => {
+            format!("it made the system call {name}; in strict mode scripts make none")
         }
     }
 }

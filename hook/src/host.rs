@@ -13,7 +13,7 @@ use crate::abi::{self, Context, Host, Str};
 use crate::arena::{self, Arena};
 use crate::{Edit, faults, field};
 use heritage::FaultKind;
-use image::runtime::{HeapFault, as_host};
+use image::runtime::{Misdeed, as_host};
 
 /// Most changes that a script makes to one request.
 const EDITS_MAX: usize = 256;
@@ -192,11 +192,11 @@ fn log_as_host(level: u32, text: Str) {
 }
 
 extern "C" fn monotonic_ns() -> u64 {
-    nanoseconds(ClockId::CLOCK_MONOTONIC)
+    as_host(|| nanoseconds(ClockId::CLOCK_MONOTONIC))
 }
 
 extern "C" fn realtime_ns() -> u64 {
-    nanoseconds(ClockId::CLOCK_REALTIME)
+    as_host(|| nanoseconds(ClockId::CLOCK_REALTIME))
 }
 
 fn nanoseconds(clock: ClockId) -> u64 {
@@ -239,12 +239,14 @@ extern "C" fn assert_fail(
     line: u32,
     function: *const c_char,
 ) -> ! {
-    let text = |pointer: *const c_char| {
-        // SAFETY: the compiler passes literals.
-        unsafe { std::ffi::CStr::from_ptr(pointer) }.to_string_lossy()
-    };
-    let (condition, file, function) = (text(condition), text(file), text(function));
-    let message = format!("{file}:{line}: {function}: assertion `{condition}` failed");
+    let message = as_host(|| {
+        let text = |pointer: *const c_char| {
+            // SAFETY: the compiler passes literals.
+            unsafe { std::ffi::CStr::from_ptr(pointer) }.to_string_lossy()
+        };
+        let (condition, file, function) = (text(condition), text(file), text(function));
+        format!("{file}:{line}: {function}: assertion `{condition}` failed")
+    });
     faults::raise(FaultKind::FailedAssertion, &message)
 }
 
@@ -258,12 +260,12 @@ extern "C" fn stack_smashed() -> ! {
     faults::raise(FaultKind::Abort, "it wrote beyond the end of a local array")
 }
 
-/// A script has broken its heap, and nothing that it does further can be relied on; or it takes more of
-/// it than it may.
-pub(crate) fn heap_fault(what: HeapFault, sentence: &str) -> ! {
+/// What the runtime of images cannot let a script go on after.
+pub(crate) fn misdeed(what: Misdeed, sentence: &str) -> ! {
     let kind = match what {
-        HeapFault::Misuse => FaultKind::HeapMisuse,
-        HeapFault::Exhaustion => FaultKind::MemoryBudget,
+        Misdeed::HeapMisuse => FaultKind::HeapMisuse,
+        Misdeed::Exhaustion => FaultKind::MemoryBudget,
+        Misdeed::Termination => FaultKind::Abort,
     };
     faults::raise(kind, sentence)
 }

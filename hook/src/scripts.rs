@@ -55,8 +55,8 @@ impl Scripts {
     pub fn new(arena: Arena, names: Names) -> std::io::Result<Self> {
         let nobody = IpAddr::from([0, 0, 0, 0]);
         let stack = HookStack::new()?;
-        image::runtime::on_heap_fault(host::heap_fault);
-        image::runtime::prepare_backtraces();
+        image::runtime::on_fault(host::misdeed);
+        image::runtime::prepare_for_faults();
         faults::install(&stack)?;
         Ok(Self {
             arena,
@@ -76,6 +76,11 @@ impl Scripts {
 
     /// What happens from now on when a script fails, and when it counts as having failed.
     pub fn configure(&mut self, faults: &settings::Faults) {
+        if self.faults.strict != faults.strict
+            && let Err(error) = fence::strict::enable(faults.strict)
+        {
+            tracing::error!(%error, "strict mode cannot be changed");
+        }
         self.faults = faults.clone();
         self.of_hooks = Allowance::of(faults);
         self.call.log_lines_max = faults.log_lines;

@@ -34,6 +34,11 @@ extern "C" {
 // The heap of the generation that is running, or null.
 extern kiln::Heap *kiln_heap;
 
+// Whose code runs: 1 a script's, 0 the host's.
+extern volatile uint8_t kiln_selector;
+
+[[noreturn]] void kiln_terminated(const char *sentence);
+
 void *kiln_heap_allocate(kiln::Heap *heap, size_t size, size_t align);
 void kiln_heap_release(kiln::Heap *heap, void *place);
 [[noreturn]] void kiln_heap_fault(const char *sentence);

@@ -25,8 +25,9 @@ use std::ffi::c_void;
 use std::io;
 use std::num::NonZeroUsize;
 use std::ptr::NonNull;
-use std::sync::atomic::{AtomicBool, AtomicPtr, Ordering, compiler_fence};
+use std::sync::atomic::{AtomicPtr, Ordering, compiler_fence};
 
+use fence::strict;
 use nix::sys::mman::{MapFlags, MmapAdvise, ProtFlags, madvise, mmap_anonymous, mprotect, munmap};
 use rlsf::Tlsf;
 
@@ -60,47 +61,38 @@ static CURRENT: AtomicPtr<Heap> = AtomicPtr::new(std::ptr::null_mut());
 /// What is done about a script that breaks its heap; the sentence says how.
 static FAULT: AtomicPtr<()> = AtomicPtr::new(std::ptr::null_mut());
 
-/// What a script does to its heap that ends its call.
+/// What a script does that ends its call at once.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum HeapFault {
-    /// It has broken it.
-    Misuse,
-    /// It has taken more than one call may.
+pub enum Misdeed {
+    /// It has broken its heap.
+    HeapMisuse,
+    /// It has taken more memory than one call may.
     Exhaustion,
+    /// `std::terminate`, say since an exception met a function that throws none.
+    Termination,
 }
 
-/// Whether the host works on behalf of a script and must not be left in the middle.
-static HOST_AT_WORK: AtomicBool = AtomicBool::new(false);
-
-/// For as long as it lives the host is at work.
+/// For as long as it lives the host works on behalf of a script: it must not be left in the middle, and
+/// may make system calls.
 pub(crate) struct AtWork {
-    before: bool,
+    before: u8,
 }
 
 impl AtWork {
     pub(crate) fn begin() -> Self {
-        let before = HOST_AT_WORK.load(Ordering::Relaxed);
-        HOST_AT_WORK.store(true, Ordering::Relaxed);
+        let before = strict::selector().load(Ordering::Relaxed);
+        strict::selector().store(strict::ALLOW, Ordering::Relaxed);
         // A signal handler of this thread looks at it.
         compiler_fence(Ordering::SeqCst);
         AtWork { before }
-    }
-
-    pub(crate) fn is_any() -> bool {
-        HOST_AT_WORK.load(Ordering::Relaxed)
     }
 }
 
 impl Drop for AtWork {
     fn drop(&mut self) {
         compiler_fence(Ordering::SeqCst);
-        HOST_AT_WORK.store(self.before, Ordering::Relaxed);
+        strict::selector().store(self.before, Ordering::Relaxed);
     }
-}
-
-/// Whatever the host was at was abandoned.
-pub(crate) fn host_is_done() {
-    HOST_AT_WORK.store(false, Ordering::Relaxed);
 }
 
 /// What stands before each block.
@@ -253,7 +245,7 @@ impl Heap {
         self.peak = self.peak.max(in_use);
         if in_use > self.call_in_use_max {
             self.call_in_use_max = usize::MAX;
-            fault(HeapFault::Exhaustion, "it has allocated more than one call may");
+            fault(Misdeed::Exhaustion, "it has allocated more than one call may");
         }
     }
 
@@ -486,20 +478,20 @@ fn mark_of(place: *mut u8) -> *mut Mark {
 }
 
 /// Sets what is done about a script that breaks its heap or takes too much of it.
-pub(crate) fn on_fault(fault: fn(HeapFault, &str) -> !) {
+pub(crate) fn on_fault(fault: fn(Misdeed, &str) -> !) {
     FAULT.store(fault as *mut (), Ordering::Relaxed);
 }
 
 /// A script has broken its heap.
 fn misuse(sentence: &str) -> ! {
-    fault(HeapFault::Misuse, sentence)
+    fault(Misdeed::HeapMisuse, sentence)
 }
 
-fn fault(what: HeapFault, sentence: &str) -> ! {
+pub(crate) fn fault(what: Misdeed, sentence: &str) -> ! {
     let handler = FAULT.load(Ordering::Relaxed);
     if !handler.is_null() {
         // SAFETY: `on_fault` put a function of this type there.
-        let handler: fn(HeapFault, &str) -> ! = unsafe { std::mem::transmute(handler) };
+        let handler: fn(Misdeed, &str) -> ! = unsafe { std::mem::transmute(handler) };
         handler(what, sentence);
     }
     eprintln!("kiln: {sentence}");

@@ -81,9 +81,22 @@ void drop_table(void *value) {
   table = nullptr;
 }
 
+// The host's own memory is about to be taken: as heap.rs has it.
+class AsHost {
+ public:
+  AsHost() : before_(kiln_selector) { kiln_selector = 0; }
+  ~AsHost() { kiln_selector = before_; }
+  AsHost(const AsHost &) = delete;
+  AsHost &operator=(const AsHost &) = delete;
+
+ private:
+  uint8_t before_;
+};
+
 uintptr_t index_of(Control *control) {
   uintptr_t index = __atomic_load_n(&control->index, __ATOMIC_ACQUIRE);
   if (index != 0) return index;
+  AsHost as_host;
   std::lock_guard<std::mutex> guard(controls_lock);
   if (control->index != 0) return control->index;
   // The list outlives the generation that is running.
@@ -97,6 +110,7 @@ uintptr_t index_of(Control *control) {
 }
 
 void grow_table(size_t count) {
+  AsHost as_host;
   std::call_once(table_key_made, [] { pthread_key_create(&table_key, drop_table); });
   size_t before = table ? table->count : 0;
   void *grown = std::realloc(table, sizeof(Table) + count * sizeof(void *));
@@ -174,6 +188,8 @@ struct Walk {
 
 }  // namespace
 
+// kiln_selector says whose code runs, and in strict mode whether system calls are made: fence/src/strict.rs.
+//
 // The frames of code of an image are below one of this function, through which each is entered:
 // kiln_watched(function, a, b, c) calls function(a, b, c). An exception that gets so far is caught by
 // nobody in the image, and at that moment nothing is unwound yet (Itanium C++ ABI, level II, "search
@@ -195,7 +211,9 @@ kiln_watched:
   mov %rsi, %rdi
   mov %rdx, %rsi
   mov %rcx, %rdx
+  movb $1, kiln_selector(%rip)
   call *%rax
+  movb $0, kiln_selector(%rip)
   pop %rbp
   .cfi_def_cfa %rsp, 8
   ret
@@ -373,6 +391,7 @@ _Unwind_Reason_Code kiln_watch(int, _Unwind_Action actions, _Unwind_Exception_Cl
     Walk walk{0, true, false, true, thrown_at, &thrown_at_count, ADDRESSES_MAX};
     _Unwind_Backtrace(step, &walk);
   }
+  kiln_selector = 0;
   return _URC_CONTINUE_UNWIND;
 }
 
@@ -389,8 +408,23 @@ void kiln_backtrace(uintptr_t begin, bool is_call, uintptr_t *addresses, size_t 
   _Unwind_Backtrace(step, &walk);
 }
 
-// To be called once before there are backtraces: what the unwinder loads, it loads now.
-void kiln_prepare_backtraces() {
+// In the place of the library's handler, which would write to the log by itself.
+[[noreturn]] void kiln_terminate() {
+  const char *why = "it called std::terminate, or an exception met what throws none";
+  char sentence[1200];
+  if (abi::__cxa_current_exception_type() != nullptr) {
+    char *thrown = guarded([] { std::rethrow_exception(std::current_exception()); });
+    snprintf(sentence, sizeof sentence, "%s: %s", why, thrown ? thrown : "");
+    std::free(thrown);
+    why = sentence;
+  }
+  kiln_terminated(why);
+}
+
+// To be called once, before the first call that may be abandoned or fail: what the unwinder loads, it
+// loads now.
+void kiln_prepare_for_faults() {
+  std::set_terminate(kiln_terminate);
   dl_iterate_phdr(find_unwinder, nullptr);
   uintptr_t address;
   size_t count = 0;
@@ -403,6 +437,7 @@ bool kiln_is_unwinder(uintptr_t address) {
 
 // A call into an image was left in the middle: what its frames would have put back is put back.
 void kiln_call_abandoned() {
+  kiln_selector = 0;
   kiln_heap = nullptr;
   // __cxa_eh_globals of the Itanium C++ ABI: exceptions that are being handled, and how many are in
   // flight.

@@ -2,7 +2,7 @@
 
 use std::ffi::c_void;
 
-pub use crate::heap::HeapFault;
+pub use crate::heap::Misdeed;
 use crate::heap::{self, functions};
 
 #[allow(unsafe_code)]
@@ -34,7 +34,7 @@ mod ffi {
         pub(super) static kiln_once_callable: c_void;
         pub(super) static kiln_once_call: c_void;
         pub(super) fn kiln_call_abandoned();
-        pub(super) fn kiln_prepare_backtraces();
+        pub(super) fn kiln_prepare_for_faults();
         pub(super) fn kiln_is_unwinder(address: usize) -> bool;
         pub(super) fn kiln_thrown_at(addresses: *mut *const usize) -> usize;
         pub(super) fn kiln_backtrace(
@@ -128,14 +128,12 @@ const DELETES: [&str; 12] = [
 /// anything else of this process allocates in C++.
 #[allow(unsafe_code)]
 pub fn call_abandoned() {
-    heap::host_is_done();
     // SAFETY: it sets what is this thread's, and nothing of an image runs.
     unsafe { ffi::kiln_call_abandoned() };
 }
 
-/// Sets what is done about a script that breaks its heap, or takes too much of it in one call; the
-/// sentence says how.
-pub fn on_heap_fault(fault: fn(HeapFault, &str) -> !) {
+/// Sets what is done about a script that the host cannot let go on; the sentence says why.
+pub fn on_fault(fault: fn(Misdeed, &str) -> !) {
     heap::on_fault(fault);
 }
 
@@ -143,11 +141,6 @@ pub fn on_heap_fault(fault: fn(HeapFault, &str) -> !) {
 pub fn as_host<T>(work: impl FnOnce() -> T) -> T {
     let _at_work = heap::AtWork::begin();
     work()
-}
-
-/// Whether the code that was interrupted is the heap, or within [`as_host`].
-pub fn is_host_at_work() -> bool {
-    heap::AtWork::is_any()
 }
 
 /// Code that a signal has interrupted.
@@ -186,11 +179,11 @@ pub fn thrown_at() -> Vec<usize> {
     }
 }
 
-/// To be called once before the first backtrace is wanted.
+/// To be called once, before the first call that may be abandoned or fail.
 #[allow(unsafe_code)]
-pub fn prepare_backtraces() {
+pub fn prepare_for_faults() {
     // SAFETY: it looks at what is loaded, and at its own frames.
-    unsafe { ffi::kiln_prepare_backtraces() };
+    unsafe { ffi::kiln_prepare_for_faults() };
 }
 
 /// Whether this is code of the unwinder, which holds a lock: who interrupts it must not ask for a

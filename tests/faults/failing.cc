@@ -108,7 +108,7 @@ const Failure FAILURES[] = {
       {"rethrow-nothing", [] { throw; }},
       // Signals of the CPU.
       {"segv", [] { write_to(nowhere); }},
-      {"segv-inlined", [] { inlined(nowhere); }},
+      {"segv-inlined", [] { zero = inlined(nowhere); }},
       {"segv-read", [] { zero = *reinterpret_cast<volatile int*>(0x1234567890); }},
       {"segv-wild", [] { zero = *reinterpret_cast<volatile int*>(0x8000000000000000); }},
       {"segv-call", [] { reinterpret_cast<void (*volatile)()>(nowhere)(); }},

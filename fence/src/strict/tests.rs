@@ -1,4 +1,4 @@
-//! In processes of their own: a thread does not get rid of it.
+//! In processes of their own, since tests share one.
 
 use nix::sys::signal::{SaFlags, SigAction, SigHandler, SigSet, Signal, sigaction};
 
@@ -16,7 +16,8 @@ static TICKS: AtomicU64 = AtomicU64::new(0);
 #[test]
 fn trial_in_a_process_of_its_own() {
     let Some(trial) = trial::asked() else { return };
-    let selector = enable().expect("this kernel has it");
+    enable(true).expect("this kernel has it");
+    let selector = selector();
     match trial.as_str() {
         "allowed" => drop(nix::unistd::getpid()),
         "blocked" => {
@@ -123,7 +124,8 @@ fn a_script_that_is_interrupted_goes_on_behind_its_fence() {
 fn costs_of_calls_without_and_with_strict_mode() {
     eprintln!("a call without it {:.0} ns", trial::best_ns(make_a_call));
     let with_it = || {
-        let selector = enable().expect("this kernel has it");
+        enable(true).expect("this kernel has it");
+        let selector = selector();
         let flips = trial::best_ns(|| {
             selector.store(std::hint::black_box(BLOCK), Ordering::Relaxed);
             selector.store(std::hint::black_box(ALLOW), Ordering::Relaxed);

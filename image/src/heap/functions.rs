@@ -4,7 +4,7 @@
 use std::ffi::{CStr, c_char, c_void};
 use std::sync::atomic::Ordering;
 
-use super::{ALIGN, CURRENT, Heap, misuse};
+use super::{ALIGN, CURRENT, Heap, Misdeed, fault, misuse};
 
 /// The heap of the running generation.
 ///
@@ -38,6 +38,14 @@ unsafe extern "C" fn kiln_heap_release(heap: *mut c_void, place: *mut u8) {
 unsafe extern "C" fn kiln_heap_fault(sentence: *const c_char) -> ! {
     // SAFETY: C++ passes literals.
     misuse(&unsafe { CStr::from_ptr(sentence) }.to_string_lossy())
+}
+
+/// For C++: `std::terminate` was called by a script, or on its behalf.
+#[unsafe(no_mangle)]
+unsafe extern "C" fn kiln_terminated(sentence: *const c_char) -> ! {
+    // SAFETY: C++ passes a string.
+    let sentence = unsafe { CStr::from_ptr(sentence) }.to_string_lossy();
+    fault(Misdeed::Termination, &sentence)
 }
 
 /// A block or `ENOMEM`, as C has it.
