@@ -90,7 +90,7 @@ impl Scenario {
             listen: vec![SocketAddr::from(([127, 0, 0, 1], 0))],
             workers: self.workers,
             pid_file: Some(folder.join("pid")),
-            control: Some(Control { path: folder.join("control"), required: true }),
+            control: Some(Control { path: folder.join("control"), required: true, group: None }),
             compile_timeout: Duration::from_secs(2),
             answer_timeout: Duration::from_secs(1),
             drain_timeout: self.drain_timeout,
