@@ -27,7 +27,7 @@ use heritage::{FRAMES_MAX, FaultKind};
 use libc::{siginfo_t, ucontext_t};
 use nix::sys::signal::{SaFlags, SigAction, SigHandler, Signal, sigaction};
 
-use crate::stack::{self, HookStack, OfThread};
+use crate::stack::{self, FLAGS, HookStack, OfThread};
 
 /// CPU time between two looks at what runs. A signal costs some microseconds.
 const TICK_MS: u64 = 10;
@@ -81,6 +81,9 @@ static NOTE: OfThread<Note> = OfThread::new(Note {
 
 /// Whether a handler is at work: what it meets is then its own.
 static HANDLING: AtomicBool = AtomicBool::new(false);
+
+/// Whether a call is abandoned that a signal ends; else the process dies of it.
+static RECOVERS: AtomicBool = AtomicBool::new(true);
 
 /// What a call may use, and what was seen of the one that runs.
 struct Budget {
@@ -185,10 +188,15 @@ pub(crate) fn allow(allowance: Allowance) {
     unsafe { BUDGET.get() }.allowance = allowance;
 }
 
+/// Sets whether a call is abandoned that a signal of the CPU or of abort(3) ends, or the process dies.
+pub(crate) fn recover(is_wanted: bool) {
+    RECOVERS.store(is_wanted, Ordering::Relaxed);
+}
+
 /// The host ends the call that runs, for a reason of its own; where none runs, the process.
 pub(crate) fn raise(kind: FaultKind, message: &str) -> ! {
     strict::selector().store(strict::ALLOW, Ordering::Relaxed);
-    if !stack::is_entered() {
+    if !stack::is_entered() || !RECOVERS.load(Ordering::Relaxed) {
         tracing::error!(target: "script", "{message}");
         std::process::abort();
     }
@@ -225,7 +233,8 @@ extern "C" fn on_fault(signal: c_int, info: *mut siginfo_t, context: *mut c_void
     // Of these signals only abort(3) sends its own; from anybody else they are meant to kill.
     // SAFETY: a code that is not positive means that a process has sent it, and is told.
     let is_sent = info.si_code <= 0 && unsafe { info.si_pid() } != std::process::id() as i32;
-    let Some(landing) = stack::landing().filter(|_| !is_sent) else { return die(signal, info) };
+    let is_caught = !is_sent && RECOVERS.load(Ordering::Relaxed);
+    let Some(landing) = stack::landing().filter(|_| is_caught) else { return die(signal, info) };
     // SAFETY: the call ends here. A handler that was interrupted does not go on.
     let note = unsafe { NOTE.get() };
     if !HANDLING.swap(true, Ordering::Relaxed) {
@@ -335,8 +344,7 @@ fn trace(note: &mut Note, context: &mut ucontext_t) {
 fn check_no_alignment() {
     // SAFETY: it changes one bit of this function's flags, and the stack by nothing.
     unsafe {
-        std::arch::asm!("pushfq", "and qword ptr [rsp], {mask}", "popfq",
-            mask = const !ALIGNMENT_CHECK_FLAG);
+        std::arch::asm!("pushfq", "and dword ptr [rsp], {mask}", "popfq", mask = const !FLAGS);
     }
 }
 
@@ -345,17 +353,11 @@ fn land(context: &mut ucontext_t, (at, stack_pointer): (usize, usize)) {
     let registers = &mut context.uc_mcontext.gregs;
     registers[libc::REG_RIP as usize] = at as i64;
     registers[libc::REG_RSP as usize] = stack_pointer as i64;
-    // Single steps, checked alignment and the direction of string instructions are the script's.
-    registers[libc::REG_EFL as usize] &= !(TRAP_FLAG | DIRECTION_FLAG | ALIGNMENT_CHECK_FLAG);
+    registers[libc::REG_EFL as usize] &= !i64::from(FLAGS);
     // A fault in a handler would leave what the handler blocks blocked.
     // SAFETY: the set is this frame's, and the kernel reads it at the end of the handler.
     unsafe { libc::sigemptyset(&raw mut context.uc_sigmask) };
 }
-
-/// Bits of the flags register (Intel's manual, volume 1, section 3.4.3).
-const TRAP_FLAG: i64 = 1 << 8;
-const DIRECTION_FLAG: i64 = 1 << 10;
-const ALIGNMENT_CHECK_FLAG: i64 = 1 << 18;
 
 /// Codes of siginfo (sigaction(2)) that libc has no names for.
 const SEGV_ACCERR: c_int = 2;
@@ -440,7 +442,7 @@ impl SignalNote {
 fn refused_call(Violation { call, violated, .. }: Violation) -> String {
     let name = fence::call_name(call.into()).map_or_else(|| call.to_string(), str::to_owned);
     match violated {
-        Violated::List => format!("it made the system call {name}, which no worker may"),
+        Violated::List => format!("it made the system call {name}, which scripts may not"),
         Violated::Strict => {
             format!("it made the system call {name}; in strict mode scripts make none")
         }

@@ -75,15 +75,16 @@ impl Scripts {
     }
 
     /// What happens from now on when a script fails, and when it counts as having failed.
-    pub fn configure(&mut self, faults: &settings::Faults) {
-        if self.faults.strict != faults.strict
-            && let Err(error) = fence::strict::enable(faults.strict)
+    pub fn configure(&mut self, settings: &settings::Faults) {
+        if self.faults.strict != settings.strict
+            && let Err(error) = fence::strict::enable(settings.strict)
         {
             tracing::error!(%error, "strict mode cannot be changed");
         }
-        self.faults = faults.clone();
-        self.of_hooks = Allowance::of(faults);
-        self.call.log_lines_max = faults.log_lines;
+        self.faults = settings.clone();
+        self.of_hooks = Allowance::of(settings);
+        faults::recover(settings.recover);
+        self.call.log_lines_max = settings.log_lines;
     }
 
     /// Maps a sealed image, runs its initialisers and makes it the active generation; one that is

@@ -15,8 +15,8 @@
 //! script leaves nothing in them that has to be dropped, and what those frames would have put in order
 //! is (`runtime::call_abandoned`). The landing restores what a function has to preserve.
 //!
-//! How the CPU rounds, traps and flushes, and which floating-point exceptions there were, is after a
-//! call as it was before: what a script sets is for that call.
+//! How the CPU rounds, traps and flushes, which floating-point exceptions there were, and those flags
+//! that the host relies on are after a call as they were before: what a script sets is for that call.
 //!
 //! Profilers follow frame pointers, which scripts have and the rest of the worker has not: there the
 //! register holds anything, and perf drops a chain of callers that ends in nonsense. So the chain ends
@@ -45,6 +45,11 @@ static ENTERED: AtomicU64 = AtomicU64::new(0);
 
 /// Bits of the x87 status word: the six exceptions and the fault of the register stack.
 const X87_EXCEPTIONS: u32 = 0x7f;
+
+/// Bits of the flags register that a script may leave set and the host relies on being clear (Intel's
+/// manual, volume 1, section 3.4.3): single steps, string instructions that go down, addresses that have
+/// to be aligned.
+pub(crate) const FLAGS: i32 = 1 << 8 | 1 << 10 | 1 << 18;
 
 /// A guarded stack.
 pub(crate) struct HookStack {
@@ -103,16 +108,20 @@ std::arch::global_asm!(
     "mov rsp, rbx",
     ".cfi_def_cfa_register rsp",
     // Asking costs a few cycles and loading far more, so only what differs is loaded.
+    "pushfq",
+    "pop rsi",
     "stmxcsr [rsp - 8]",
     "fnstcw [rsp - 4]",
     "fnstsw ax",
     "mov ecx, [rsp - 8]",
     "mov dx, [rsp - 4]",
+    "and esi, {flags}",
     "and eax, {x87_exceptions}",
     "xor ecx, [rsp]",
     "xor dx, [rsp + 4]",
     "or eax, ecx",
     "or ax, dx",
+    "or eax, esi",
     "jnz 3f",
     "2:",
     "mov qword ptr [rip + {landing}], 0",
@@ -148,19 +157,21 @@ std::arch::global_asm!(
     ".cfi_offset r14, -48",
     ".cfi_offset r15, -56",
     "fnclex",
+    "xor edi, edi",
+    "4:",
     "fldcw [rsp + 4]",
     "ldmxcsr [rsp]",
-    "xor eax, eax",
+    "pushfq",
+    "and dword ptr [rsp], {no_flags}",
+    "popfq",
+    "mov eax, edi",
     "jmp 2b",
     // Here the stack pointer is as it was before the switch, and nothing else is as it was.
     ".globl kiln_landing",
     "kiln_landing:",
-    "cld",
     "fninit",
-    "fldcw [rsp + 4]",
-    "ldmxcsr [rsp]",
-    "mov eax, 1",
-    "jmp 2b",
+    "mov edi, 1",
+    "jmp 4b",
     ".cfi_endproc",
     ".size kiln_on_stack, . - kiln_on_stack",
     "",
@@ -173,6 +184,8 @@ std::arch::global_asm!(
     landing = sym LANDING,
     entered = sym ENTERED,
     x87_exceptions = const X87_EXCEPTIONS,
+    flags = const FLAGS,
+    no_flags = const !FLAGS,
 );
 
 unsafe extern "C" {

@@ -279,6 +279,8 @@ table! {
             table: &[],
             length_max: FIELDS_MAX as usize,
         };
+        /// Whether a worker survives when a script crashes in it. Where it does not, it dies with all that it was at, and leaves a core file of up to process.core_bytes: for those who look for a bug.
+        recover: bool = true, Kind::Flag { default: true };
         /// Whether the queries of targets are told as well.
         queries: bool = false, Kind::Flag { default: false };
         /// Whether a system call that a script makes is a fault, whichever it is; those that Kiln makes for it (its effects, its memory) are none.

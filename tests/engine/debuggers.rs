@@ -243,9 +243,8 @@ fn a_core_that_gdb_makes_of_a_stopped_worker_shows_the_script() {
 #[test]
 fn the_core_of_a_script_that_crashed_shows_the_script() {
     let started = SystemTime::now();
-    let (kiln, worker) = one_worker(CRASHING);
-    let unlimited = ["--core=unlimited", "--pid"];
-    assert!(run(Command::new("prlimit").args(unlimited).arg(worker.to_string())).status.success());
+    let config = "[faults]\nrecover = false\n[process]\ncore_bytes = 1073741824\n";
+    let kiln = Kiln::builder().script(CRASHING).config(config).workers(1).start();
     drop(ask(&kiln, "/crash"));
     kiln.until_logged("killed by SIGSEGV (core dumped)");
     if let Some(core) = kernel_core(kiln.folder(), started) {

@@ -138,9 +138,12 @@ const Failure FAILURES[] = {
       {"fpe", [] { zero = 100 / zero; }},
       {"ill", [] { __builtin_trap(); }},
       {"trap", [] { asm volatile("int3"); }},
-      {"unaligned", [] {
-         asm volatile("pushfq; orl $0x40000, (%%rsp); popfq; movl 1(%0), %%eax" : : "r"("12345678") : "rax");
+      {"unaligned",
+       [] {
+         alignas(8) static volatile char place[16];
+         asm volatile("pushfq; orl $0x40000, (%%rsp); popfq; movl 1(%0), %%eax" : : "r"(place) : "rax");
        }},
+      {"leave-flags", [] { asm volatile("pushfq; orl $0x40400, (%rsp); popfq"); }},
       // Calls that end.
       {"abort", [] { std::abort(); }},
       {"terminate", [] { std::terminate(); }},

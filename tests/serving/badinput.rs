@@ -281,10 +281,12 @@ fn a_pid_file_of_a_running_kiln_is_named_with_its_pid() {
 
 #[test]
 fn a_refused_start_leaves_no_socket_and_no_pid_file() {
-    let builder = Kiln::builder().script("nonsense");
+    let taken = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let address = taken.local_addr().expect("it has one").to_string();
+    let builder = fine().without_listen().argument("--listen").argument(address);
     let pid_file = builder.folder().join("kiln.pid");
     let refusal = builder.argument("--pid-file").argument(&pid_file).refused();
-    refusal.expect(&["error"]);
+    assert!(refusal.finished.stderr.contains("in use"), "{:?}", refusal.finished);
     assert!(!pid_file.exists());
     assert!(!refusal.folder.path().join("control").exists());
 }

@@ -321,13 +321,12 @@ fn more_connections_than_descriptors_are_warned_of_with_the_remedy() {
     let (command, folder) = (builder.command(), builder.folder());
     let mut limited = Command::new("sh");
     limited
-        .args(["-c", "ulimit -S -n 300 && ulimit -H -n 4000 && exec \"$0\" \"$@\""])
+        .args(["-c", "ulimit -S -n 300 && ulimit -H -n 4000 && exec timeout 3 \"$0\" \"$@\""])
         .arg(command.get_program())
         .args(command.get_args())
         .current_dir(folder);
-    // Its script ends it, once the configuration was looked at.
+    // It serves, and was started only for what it says at first.
     let finished = tests::run(&mut limited);
-    assert_eq!(finished.code(), Some(2), "{finished:?}");
     for part in [
         "limits.connections does not fit connections=3000 descriptors_max=4000",
         "set limits.connections to 1872 at most",
