@@ -6,8 +6,8 @@
 //! too, and no clock that jumps counts for anything.
 //!
 //! Long before that, a hook that runs past its budget of time is stopped by its worker, at a signal
-//! from here: a worker cannot look at the clock while a script has it. The signal is a hint. Whether
-//! the budget is really up only the worker knows, which knows when the hook was called.
+//! from here: a worker cannot look at the clock while a script has it. The signal is a hint. Only the
+//! worker knows one call from the next: it counts from the first signal that finds a call.
 
 use std::fs;
 use std::sync::atomic::Ordering;
@@ -23,7 +23,8 @@ use crate::workers::Activity;
 /// Looks in a row at which a worker must not have moved before it is killed.
 const LOOKS_MAX: u32 = 10;
 
-/// Looks at a hook that runs, within its budget: it is stopped a quarter late at most.
+/// Looks at hooks within the time that one may take. A quarter passes until one that stands still is
+/// seen, one until it is signalled first, and one until it is after its time: so late at most it ends.
 const LOOKS_PER_BUDGET: u32 = 4;
 
 /// What was seen of one worker.
@@ -84,29 +85,27 @@ impl Supervisor<'_> {
         }
     }
 
-    /// Signals workers in which a hook may have run for all of its budget, and does still. The hook
-    /// began after the turn that left the time.
+    /// Signals workers in which a hook runs and has for long. It began after the turn that left the
+    /// time.
     pub(crate) fn look_at_hooks(&mut self, now: Instant) {
         if now < self.next_look {
             return;
         }
-        let budget = self.settings.hook_time_max;
-        let (now_ms, mut any_runs) = (monotonic_ms(), false);
+        let interval = self.settings.hook_time_max / LOOKS_PER_BUDGET;
+        self.next_look = now + interval;
+        let now_ms = monotonic_ms();
         for running in self.processes() {
             let page = self.scoreboard.page(running.page);
             if !page.at_work.is_busy() {
                 continue;
             }
-            any_runs = true;
             let since_ms = page.heartbeat_ms.load(Ordering::Relaxed);
             let stands = Duration::from_millis(now_ms.saturating_sub(since_ms));
-            if stands >= budget && tracer_of(running.process.pid).is_none() {
+            if stands >= interval && tracer_of(running.process.pid).is_none() {
                 // It may be dead already, and not yet reaped: its pid is still ours.
                 let _ = kill(running.process.pid, Signal::SIGVTALRM);
             }
         }
-        // Whatever begins after a look that saw no hook has not used up its budget before the next.
-        self.next_look = now + if any_runs { budget / LOOKS_PER_BUDGET } else { budget };
     }
 
     /// When [`Supervisor::feel_pulses`] or [`Supervisor::look_at_hooks`] next has something to do.

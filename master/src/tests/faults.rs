@@ -71,9 +71,7 @@ fn a_death_is_told_with_the_request_that_a_script_was_at() {
 fn a_worker_whose_hook_runs_past_its_time_is_signalled() {
     let kiln = Kiln::start("overrun", "fine", 1);
     let status = kiln.wait_for_workers(1);
-    let began = Instant::now();
     let answer = ask(status.listen[0], "/loops").unwrap();
-    assert!(began.elapsed() >= Duration::from_millis(90), "not before: {:?}", began.elapsed());
     assert_eq!(Some(answer[1] as i32), status.workers[0].pid);
     assert!(kiln.status().deaths.is_empty());
 }
