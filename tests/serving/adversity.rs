@@ -5,7 +5,6 @@
 use std::fs;
 use std::io::{PipeReader, PipeWriter, Read, Write};
 use std::os::fd::AsFd;
-use std::os::unix::fs::MetadataExt;
 use std::os::unix::net::UnixStream;
 use std::os::unix::process::CommandExt;
 use std::path::Path;
@@ -144,20 +143,28 @@ fn fill(path: &Path) {
     while file.write(b"x").is_ok_and(|written| written > 0) {}
 }
 
-/// Sets a soft limit of a process that runs, as its own user may.
-fn limit(pid: i32, limit: &str) {
-    let owner = fs::metadata(format!("/proc/{pid}")).expect("it lives");
+/// Sets the soft limit of a process of this user that runs, as the user may: up to the hard one, which
+/// stays.
+fn limit(user: u32, pid: i32, name: &str, value: &str) {
     let mut command = Command::new("prlimit");
-    command.args(["--pid", &pid.to_string(), limit]).uid(owner.uid()).gid(owner.gid());
-    let status = command.status();
-    assert!(status.is_ok_and(|status| status.success()), "prlimit {limit}");
+    command.args(["--pid", &pid.to_string(), &format!("--{name}={value}:")]);
+    let status = command.uid(user).gid(user).status();
+    assert!(status.is_ok_and(|status| status.success()), "{command:?}");
+}
+
+/// The soft limit of a process, by its name in proc_pid_limits(5).
+fn soft_limit(pid: i32, name: &str) -> String {
+    let limits = fs::read_to_string(format!("/proc/{pid}/limits")).expect("it lives");
+    let values = limits.lines().find_map(|line| line.strip_prefix(name)).expect("the limit");
+    values.split_whitespace().next().expect("a value").to_owned()
 }
 
 #[test]
 fn a_master_that_cannot_fork_serves_on_and_forks_when_it_can_again() {
     let kiln = Kiln::builder().script(&replying("fine")).workers(2).user(NOBODY_ELSE).start();
     let before = kiln.worker_pids();
-    limit(kiln.pid(), "--nproc=1:");
+    let enough = soft_limit(kiln.pid(), "Max processes");
+    limit(NOBODY_ELSE, kiln.pid(), "nproc", "1");
     kiln.kill(before[0]);
     kiln.until_logged("cannot fork a worker; trying again later");
     for _ in 0..50 {
@@ -167,7 +174,7 @@ fn a_master_that_cannot_fork_serves_on_and_forks_when_it_can_again() {
     kiln.write_script("site.cc", &replying("new"));
     let refused = reason(kiln.reload());
     assert!(refused.contains("cannot fork a compile child"), "{refused}");
-    limit(kiln.pid(), "--nproc=1000:");
+    limit(NOBODY_ELSE, kiln.pid(), "nproc", &enough);
     kiln.reload_with(&replying("new"));
     let after = kiln.until_workers(2);
     assert!(!after.contains(&before[0]));
@@ -176,12 +183,14 @@ fn a_master_that_cannot_fork_serves_on_and_forks_when_it_can_again() {
 
 #[test]
 fn a_master_without_descriptors_serves_on_and_recovers() {
+    let user = nix::unistd::getuid().as_raw();
     let kiln = Kiln::start(&replying("fine"));
     let address = kiln.address();
     let before = kiln.worker_pids();
     let open: Vec<i32> = descriptors(kiln.pid()).into_iter().map(|(number, _)| number).collect();
     let free = (0..).find(|number| !open.contains(number)).expect("they are not endless");
-    limit(kiln.pid(), &format!("--nofile={free}:"));
+    let enough = soft_limit(kiln.pid(), "Max open files");
+    limit(user, kiln.pid(), "nofile", &free.to_string());
     kiln.signal(Signal::SIGHUP);
     kiln.until_logged("cannot make a memfd");
     kiln.kill(before[0]);
@@ -198,7 +207,7 @@ fn a_master_without_descriptors_serves_on_and_recovers() {
     let used = cpu_ticks(kiln.pid()) - used;
     assert!(used < 20, "{used} ticks of 10 ms in {:?}", since.elapsed());
     drop(waiting);
-    limit(kiln.pid(), "--nofile=4096:");
+    limit(user, kiln.pid(), "nofile", &enough);
     kiln.reload_with(&replying("new"));
     let after = kiln.until_workers(2);
     assert!(!after.contains(&before[0]));

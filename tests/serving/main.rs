@@ -3,6 +3,7 @@
 //! One module for each behaviour. Every test has a Kiln of its own on a port of its own.
 
 mod adversity;
+mod attribution;
 mod badinput;
 mod bodies;
 mod cache;
