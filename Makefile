@@ -11,12 +11,13 @@ KILN = target/release/kiln
 # Crates that do not link LLVM: their tests build in seconds.
 LEAN = -p admin -p bench -p cache -p fence -p heritage -p hook -p http -p image -p master -p settings -p worker
 
-.PHONY: help build run test suite bench fmt packages-build packages-test
+.PHONY: help build run test suite chaos bench fmt packages-build packages-test
 
 help:
 	@echo 'make run      install what is missing, build, and serve the example scripts'
 	@echo 'make test     install what is missing, and run every check and test'
 	@echo 'make suite    compile hundreds of programs of Debian packages, and compare with clang++'
+	@echo 'make chaos    ten minutes of reloads, faults, kills and stops under load'
 	@echo 'make bench    compare with nginx and HAProxy on this machine'
 	@echo 'make build    build $(KILN)'
 
@@ -35,6 +36,9 @@ test: build packages-test
 suite: build packages-test
 	@tools/packages.sh $(SUITE_PACKAGES)
 	cargo run --release --locked -p tests --bin suite
+
+chaos: build packages-test
+	cargo run --release --locked -p tests --bin chaos
 
 bench: build packages-test
 	cargo run --release --locked -p bench

@@ -6,6 +6,7 @@
 
 mod apache;
 mod bare;
+mod chaos;
 mod client;
 mod command;
 mod gdb;
@@ -24,6 +25,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 pub use bare::BareMachine;
+pub use chaos::{Chaos, Report};
 pub use client::{Client, Response, reset};
 pub use command::{Finished, binary, kiln, kiln_command, run};
 pub use gdb::Gdb;

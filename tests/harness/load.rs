@@ -101,6 +101,8 @@ impl Drop for Wrk {
 pub struct Lost {
     /// When its connection was begun.
     pub connected_at: Instant,
+    /// When that was noticed.
+    pub at: Instant,
     /// Requests that were answered on that connection before.
     pub answered_before: usize,
     /// What went wrong.
@@ -252,7 +254,8 @@ impl Tally {
                 }
                 Err(error) => {
                     let (kind, error) = (error.kind(), error.to_string());
-                    let lost = Lost { connected_at, answered_before, kind, error };
+                    let at = Instant::now();
+                    let lost = Lost { connected_at, at, answered_before, kind, error };
                     return self.lost.lock().expect("no panic").push(lost);
                 }
             }

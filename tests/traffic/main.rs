@@ -3,6 +3,7 @@
 //!
 //! Those that read a clock or a memory figure, or take the whole machine, begin with [`alone`], the others with [`beside_others`].
 
+mod chaos;
 mod clients;
 mod content;
 mod faults;
