@@ -95,7 +95,7 @@ pub enum ControlReply {
         reason: String,
     },
     /// How things are.
-    Status(Status),
+    Status(Box<Status>),
     /// The request is not one that the master knows.
     Invalid {
         /// Why, in one sentence.

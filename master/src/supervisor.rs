@@ -305,7 +305,7 @@ impl<'a> Supervisor<'a> {
     fn tell_status(&mut self, client: ClientId) {
         let now = Instant::now();
         self.pids().into_iter().for_each(|pid| self.count_decided(pid));
-        self.clients.reply(client, &ControlReply::Status(self.status(now)), now);
+        self.clients.reply(client, &ControlReply::Status(Box::new(self.status(now))), now);
     }
 
     pub(crate) fn scale(&mut self, wanted: usize) {

@@ -599,7 +599,7 @@ impl Kiln {
 
     pub(super) fn status(&self) -> Status {
         match self.call(ControlRequest::Status) {
-            ControlReply::Status(status) => status,
+            ControlReply::Status(status) => *status,
             other => panic!("expected a status, got {other:?}"),
         }
     }
@@ -611,7 +611,7 @@ impl Kiln {
         loop {
             let reply = call(&control, &ControlRequest::Status, PATIENCE);
             match reply {
-                Ok(ControlReply::Status(status)) if condition(&status) => return status,
+                Ok(ControlReply::Status(status)) if condition(&status) => return *status,
                 // It may not listen yet.
                 _ => assert!(Instant::now() < deadline, "waited for {what}: {reply:#?}"),
             }
