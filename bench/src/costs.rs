@@ -40,7 +40,7 @@ pub(crate) struct Cost {
 }
 
 impl Cost {
-    fn new(
+    pub(crate) fn new(
         what: &'static str,
         values: impl IntoIterator<Item = f64>,
         limit: f64,

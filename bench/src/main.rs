@@ -9,7 +9,7 @@
 //! (wrk) and `bodies` (the loader of large bodies, with `origin` at its other end), `cpu`,
 //! `demands` (the verdicts), `reuse` (connections to the origin), `start` (compiling beside
 //! starting), `costs` (a script of usual length, against limits), `retirement` (thousands of reloads),
-//! `report`, `table` and `chart` (what is printed).
+//! `fence` (what the fences around a hook cost), `report`, `table` and `chart` (what is printed).
 #![forbid(unsafe_code)]
 
 mod bodies;
@@ -18,6 +18,7 @@ mod chart;
 mod costs;
 mod cpu;
 mod demands;
+mod fence;
 mod figures;
 mod head;
 mod load;
@@ -90,6 +91,8 @@ enum Part {
     Bodies,
     /// Connections that are opened to the origin, with 1, 2 and 4 workers.
     Reuse,
+    /// What the fences around a hook call cost, against the bare call.
+    Fence,
     /// Compiling, starting, replacing a worker; what a script of usual length costs, against limits.
     Start,
     /// 10,000 reloads of a script that leaks: what grows, in which process; curves in
@@ -150,6 +153,9 @@ fn run(options: &Options) -> anyhow::Result<Report> {
     }
     if wanted(Part::Reuse) {
         report.reuse = reuse::measure(&bench).context("reuse")?;
+    }
+    if wanted(Part::Fence) {
+        report.fence = fence::measure().context("fence")?;
     }
     if wanted(Part::Start) {
         report.start = Some(start::measure(&bench).context("start")?);

@@ -2,6 +2,7 @@
 
 use serde::Serialize;
 
+use crate::costs::Cost;
 use crate::load::{CONNECTIONS, Load};
 use crate::machine::Machine;
 use crate::retirement::Retirement;
@@ -19,6 +20,7 @@ pub(crate) struct Report {
     pub(crate) connections: u32,
     pub(crate) cases: Vec<Compared>,
     pub(crate) reuse: Vec<Reuse>,
+    pub(crate) fence: Vec<Cost>,
     pub(crate) start: Option<Start>,
     pub(crate) retirement: Option<Retirement>,
 }
@@ -33,6 +35,7 @@ impl Report {
             connections: CONNECTIONS,
             cases: Vec::new(),
             reuse: Vec::new(),
+            fence: Vec::new(),
             start: None,
             retirement: None,
         }

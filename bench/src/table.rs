@@ -51,6 +51,10 @@ pub(crate) fn render(report: &Report) -> String {
         );
         line(&reused(&report.reuse).to_string());
     }
+    if !report.fence.is_empty() {
+        line("\nWhat the fences around a hook call cost; median (least-most)\n");
+        line(&costs(&report.fence).to_string());
+    }
     if let Some(start) = &report.start {
         line("\nStarting beside compiling; median (least-most)\n");
         line(&started(start).to_string());

@@ -26,6 +26,7 @@ pub(crate) enum Answer {
 
 /// What an action means, or what is wrong with it. Reads all that it points to at least once: a bad
 /// pointer is a fault here and not later.
+#[inline(always)]
 pub(crate) fn read(action: &abi::Action, fields: &mut Fields) -> Result<Answer, &'static str> {
     match action.kind {
         abi::ACTION_NEXT => Ok(Answer::Forward { upstream: b"", key: b"" }),

@@ -14,8 +14,9 @@ use crate::RequestView;
 use crate::backtrace::{Names, Symbols};
 use crate::faults::{Allowance, Caught};
 
-/// Faults told in a second. Ten are as good as a thousand to who reads them.
-const TOLD_MAX: u64 = 10;
+/// Faults told in a second: what a script does wrong in several ways shows, and a thousand of one kind
+/// say no more than these.
+const TOLD_MAX: u64 = 32;
 
 /// Generations whose debug information is kept in memory, some megabytes each.
 const SYMBOLS_MAX: usize = 2;

@@ -32,8 +32,6 @@ mod stack;
 
 use std::net::SocketAddr;
 
-use image::MapError;
-
 pub use backtrace::Names;
 pub use host::script_bindings;
 pub use image::Arena;
@@ -126,8 +124,8 @@ pub enum LoadError {
     #[error(transparent)]
     Invalid(#[from] image::Invalid),
     /// It could not be mapped.
-    #[error(transparent)]
-    Map(#[from] MapError),
+    #[error("{0}")]
+    Map(String),
     /// A static initialiser failed, which [`Scripts::next_fault`] tells too.
     #[error("a static initialiser failed: {0}")]
     Initialiser(String),

@@ -6,7 +6,7 @@ use std::os::fd::OwnedFd;
 use std::time::Instant;
 
 use heritage::Fault;
-use image::{Arena, Enter, EntryPoint, Hook, MapError, Mapped, Sealed};
+use image::{Arena, Enter, EntryPoint, Hook, MapError, Mapped, Sealed, Thrown};
 
 use crate::answer::{self, Answer, Fields};
 use crate::backtrace::Names;
@@ -150,7 +150,7 @@ impl Scripts {
                 self.events.note(failure, Where::initialiser(number), &image);
                 return Err(LoadError::Initialiser(message));
             }
-            Err(error) => return Err(error.into()),
+            Err(error) => return Err(LoadError::Map(error.to_string())),
         };
         let on_request = image.hook(EntryPoint::OnRequest).ok_or(LoadError::NoHook)?;
         Ok(Generation { number, on_request, users: 0, decided: 0, faults: 0, image })
@@ -197,23 +197,23 @@ impl Scripts {
             hook: generation.on_request,
             request: abi::describe(request, &mut self.fields, &mut self.client),
             action: abi::Action::NONE,
-            thrown: Ok(()),
+            thrown: Thrown::NOTHING,
             reply_fields: &mut self.reply_fields,
             answer: Err("none"),
         };
         self.call.reset(generation.number);
         let stack = &self.stack;
         let ended = self.call.running(|| enter(stack, &mut frame));
-        let failure = match (ended, frame.thrown, frame.answer) {
-            (Ended::Returned, Ok(()), Ok(answer)) => return Some(answer),
-            (Ended::Returned, Ok(()), Err(wrong)) => Failure::invalid_answer(wrong),
-            (Ended::Returned, Err(thrown), _) => {
-                Failure::thrown(&thrown, generation.image.is_exhausted())
-            }
-            (Ended::Abandoned, ..) => {
+        let failure = match ended {
+            Ended::Abandoned => {
                 generation.image.ruin();
                 Failure::caught(faults::take(), self.of_hooks)
             }
+            Ended::Returned => match (frame.thrown.described(), frame.answer) {
+                (Ok(()), Ok(answer)) => return Some(answer),
+                (Ok(()), Err(wrong)) => Failure::invalid_answer(wrong),
+                (Err(thrown), _) => Failure::thrown(&thrown, generation.image.is_exhausted()),
+            },
         };
         generation.faults += 1;
         let place = Where::request(generation.number, request, &self.faults);
@@ -221,12 +221,41 @@ impl Scripts {
         None
     }
 
+    /// Calls `on_request` of the active generation without any of its fences: on this stack, with no
+    /// budget and nobody to catch what it does wrong. To measure what the fences cost; the answer is
+    /// read, and forgotten. False if it is none.
+    #[allow(unsafe_code)]
+    pub fn on_request_bare(&mut self, request: &RequestView<'_>) -> bool {
+        type Bare = unsafe extern "C" fn(*mut abi::Action, *mut abi::Request) -> *mut c_void;
+        let Some(generation) = self.generations.last_mut() else { return false };
+        generation.decided += 1;
+        generation.users += 1;
+        let held = Held(generation.number);
+        let mut action = abi::Action::NONE;
+        let mut request = abi::describe(request, &mut self.fields, &mut self.client);
+        self.call.reset(generation.number);
+        let address = generation.on_request.address() as *const c_void;
+        let reply_fields = &mut self.reply_fields;
+        let is_answered = self.call.running(|| {
+            // SAFETY: the address is that of a hook, whose answer the caller makes room for (System V
+            // ABI).
+            let answered = unsafe {
+                std::mem::transmute::<*const c_void, Bare>(address)(&mut action, &mut request);
+                answer::read(&action, reply_fields)
+            };
+            answered.is_ok()
+        });
+        self.release(held);
+        is_answered
+    }
+
     /// Ends a request's hold on its generation.
     pub fn release(&mut self, held: Held) {
         let mut generations = self.generations.iter_mut();
         if let Some(generation) = generations.find(|generation| generation.number == held.0) {
             generation.users -= 1;
-            if generation.users == 0 {
+            // The active one, which is the last, stays.
+            if generation.users == 0 && generations.next().is_some() {
                 self.retire_unused();
             }
         }
@@ -329,7 +358,7 @@ struct Frame<'a> {
     hook: Hook,
     request: abi::Request,
     action: abi::Action,
-    thrown: Result<(), String>,
+    thrown: Thrown,
     reply_fields: &'a mut Fields,
     answer: Result<Answer, &'static str>,
 }
@@ -343,7 +372,7 @@ fn enter(stack: &HookStack, frame: &mut Frame<'_>) -> Ended {
             let frame = &mut *frame.cast::<Frame<'_>>();
             let (action, request) = (&raw mut frame.action, &raw mut frame.request);
             frame.thrown = frame.hook.call(action.cast(), request.cast());
-            if frame.thrown.is_ok() {
+            if frame.thrown.is_nothing() {
                 frame.answer = answer::read(&frame.action, frame.reply_fields);
             }
         }

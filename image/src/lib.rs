@@ -18,7 +18,7 @@ mod writer;
 pub use arena::{Arena, Slot};
 pub use check::{Sealed, create, file_bytes_max, seal};
 pub use format::{ABI_VERSION, EntryPoint, Protection, Segment};
-pub use mapped::{Arguments, Enter, Hook, MapError, Mapped};
+pub use mapped::{Arguments, Enter, Hook, MapError, Mapped, Thrown};
 pub use writer::{Section, Symbol, Writer};
 
 /// Why an image is not acceptable.

@@ -366,16 +366,43 @@ impl Mapped {
 
 #[allow(unsafe_code)]
 impl Hook {
-    /// Calls it: `action` is a `kiln_action` for its answer, `request` is a `kiln_request`. The error
-    /// describes the exception that came out of it.
+    /// Where it is.
+    pub fn address(self) -> u64 {
+        self.address
+    }
+
+    /// Calls it: `action` is a `kiln_action` for its answer, `request` is a `kiln_request`. Answers what
+    /// came out of it beside.
     ///
     /// # Safety
     ///
     /// The image is still mapped, and both point to structures of its ABI version.
-    pub unsafe fn call(self, action: *mut c_void, request: *mut c_void) -> Result<(), String> {
+    pub unsafe fn call(self, action: *mut c_void, request: *mut c_void) -> Thrown {
         let function = self.address as *const c_void;
         // SAFETY: the caller upholds it; exceptions end in the callee.
-        unsafe { thrown(ffi::kiln_call_hook(self.heap, function, action, request)) }
+        Thrown(unsafe { ffi::kiln_call_hook(self.heap, function, action, request) })
+    }
+}
+
+/// The exception that came out of a call, if one did: a pointer, since nearly all calls have none.
+#[derive(Debug)]
+#[must_use]
+pub struct Thrown(*mut c_char);
+
+impl Thrown {
+    /// There is none.
+    pub const NOTHING: Self = Thrown(std::ptr::null_mut());
+
+    /// Whether there is none.
+    pub fn is_nothing(&self) -> bool {
+        self.0.is_null()
+    }
+
+    /// Its type and message.
+    #[allow(unsafe_code)]
+    pub fn described(self) -> Result<(), String> {
+        // SAFETY: the runtime gave the pointer, to be used once.
+        unsafe { thrown(self.0) }
     }
 }
 

@@ -482,15 +482,20 @@ bool kiln_run_destructor(Heap *heap, char **thrown) {
 }
 
 // Calls a hook: kiln_action hook(kiln_request *), the action in memory.
-char *kiln_call_hook(Heap *heap, void *(*hook)(void *, void *), kiln_action *action,
-                     kiln_request *request) {
-  Running running(heap);
-  char *thrown = guarded(
-      [&] { kiln_watched(reinterpret_cast<const void *>(hook), action, request, nullptr); });
+static void enter_hook(void *(*hook)(void *, void *), kiln_action *action, kiln_request *request) {
+  hook(action, request);
   // They are kept until here for debuggers, which find the request of a script whose optimised code
   // has let go of it by what this frame called with what.
   asm volatile("" : : "r"(hook), "r"(action), "r"(request));
-  return thrown;
+}
+
+char *kiln_call_hook(Heap *heap, void *(*hook)(void *, void *), kiln_action *action,
+                     kiln_request *request) {
+  Running running(heap);
+  return guarded([&] {
+    kiln_watched(reinterpret_cast<const void *>(enter_hook), reinterpret_cast<const void *>(hook),
+                 action, request);
+  });
 }
 
 // Runs a table of a program's initialisers; an exception that leaves one ends the process.

@@ -4,7 +4,7 @@
 //! put where; [`Writer::finish`] puts the ELF structures around it.
 
 use std::io;
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::FileExt;
 
 use memmap2::MmapMut;
@@ -147,6 +147,18 @@ impl Writer {
     pub fn unloaded(&self, name: &str) -> Option<&[u8]> {
         let mut unloaded = self.sections.iter().filter(|section| section.protection.is_none());
         unloaded.find(|section| section.name == name).map(|section| section.content.as_slice())
+    }
+
+    /// An image whose hook is these instructions: for tests and measurements, which have no compiler.
+    pub fn hook_of(slot: Slot, code: &[u8]) -> io::Result<OwnedFd> {
+        let file = crate::create()?;
+        let mut writer = Writer::new(&file, slot)?;
+        let (address, bytes) = (writer.base(), code.len() as u64);
+        writer.alias()[..code.len()].copy_from_slice(code);
+        let protection = Protection::ReadExecute;
+        writer.segment(Segment { address, file_bytes: bytes, memory_bytes: bytes, protection });
+        writer.finish(&[(EntryPoint::OnRequest, address)])?;
+        Ok(file)
     }
 
     /// Writes headers, notes, symbols and debug information around what was linked.

@@ -23,7 +23,7 @@ const DEATHS_MAX: usize = 16;
 
 /// Lines about faults that may come at once, and how long it takes until there may be one more. A
 /// script that fails at each request says the same each time.
-const LINES_MAX: u32 = 20;
+const LINES_MAX: u32 = 32;
 const LINE_INTERVAL: Duration = Duration::from_millis(100);
 
 /// Frames of a backtrace in the log, and bytes of one function's name: a line is to be one write.

@@ -23,7 +23,7 @@ kiln::Action on_request(kiln::Request& request) {
         assert!(count < 9, "there is no limit");
     }
     assert!(count > 5, "{count} of 1 MB fit 8 MB");
-    kiln.until_logged("the script threw std::bad_alloc");
+    kiln.until_logged("it threw std::bad_alloc");
     let counted = || kiln.status()["generations"][0]["held"][0]["memory_bytes"].as_u64();
     until("what is kept is counted", || counted().filter(|bytes| *bytes >= 1_000_000 * count));
     kiln.get("/clear").expect(200, "0");

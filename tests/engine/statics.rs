@@ -76,7 +76,9 @@ kiln::Action on_request(kiln::Request&) { return kiln::reply(200, value); }
     assert_eq!(told.json["reply"], "refused", "{:#}", told.json);
     let reason = told.json["reason"].as_str().unwrap_or_default();
     assert!(
-        reason.contains("a static initialiser threw std::out_of_range: basic_string::substr"),
+        reason.contains(
+            "a static initialiser failed: it threw std::out_of_range: basic_string::substr"
+        ),
         "{reason}"
     );
     let text = kiln.get("/").expect_status(200).text();

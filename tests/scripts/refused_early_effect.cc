@@ -1,5 +1,5 @@
 // Is a static initialiser refused that wants what only a request has?
-// refused: a static initialiser threw std::logic_error: kiln: there is no request while static objects are initialised
+// refused: a static initialiser failed: it threw std::logic_error: kiln: there is no request while static objects are initialised
 
 #include <kiln.h>
 

@@ -1,5 +1,5 @@
 // Is a script refused whose static initialiser throws?
-// refused: a static initialiser threw std::runtime_error: the table is empty
+// refused: a static initialiser failed: it threw std::runtime_error: the table is empty
 
 #include <kiln.h>
 

@@ -1,7 +1,7 @@
 // Is an answer that cannot be given 500 and a line in the log, and nothing worse?
 // request: GET /99 HTTP/1.1
 // status: 500
-// log: the script's answer is a reply whose status is not between 200 and 599
+// log: its answer is a reply whose status is not between 200 and 599
 // request: GET /600 HTTP/1.1
 // status: 500
 // request: GET /100 HTTP/1.1

@@ -1,28 +1,28 @@
 // Is an exception that leaves the hook 500, told by type and message, and the next request fine?
 // request: GET /runtime_error HTTP/1.1
 // status: 500
-// log: the script threw std::runtime_error: it went wrong
+// log: it threw std::runtime_error: it went wrong
 // request: GET /fine HTTP/1.1
 // status: 200
 // body: fine
 // request: GET /own HTTP/1.1
 // status: 500
-// log: the script threw shop::OutOfStock: nothing is left
+// log: it threw shop::OutOfStock: nothing is left
 // request: GET /int HTTP/1.1
 // status: 500
-// log: the script threw int
+// log: it threw int
 // request: GET /text HTTP/1.1
 // status: 500
-// log: the script threw char const*
+// log: it threw char const*
 // request: GET /library HTTP/1.1
 // status: 500
-// log: the script threw std::out_of_range: map::at
+// log: it threw std::out_of_range: map::at
 // request: GET /stoi HTTP/1.1
 // status: 500
-// log: the script threw std::invalid_argument: stoi
+// log: it threw std::invalid_argument: stoi
 // request: GET /deep HTTP/1.1
 // status: 500
-// log: the script threw std::length_error: from 500 frames down
+// log: it threw std::length_error: from 500 frames down
 // request: GET /caught HTTP/1.1
 // status: 200
 // body: caught shop::Error by its base; destroyed 2
@@ -34,7 +34,7 @@
 // log: kiln: not a valid header
 // request: GET /memory HTTP/1.1
 // status: 500
-// log: the script threw std::bad_alloc
+// log: it threw std::bad_alloc
 // request: GET /fine HTTP/1.1
 // status: 200
 // body: fine
