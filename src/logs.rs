@@ -6,8 +6,9 @@
 //!
 //! Whether writing waits is a property of the open file, which others share that know nothing of it. So
 //! the master opens the same file once more, for itself and its children, as descriptor 2, where a
-//! script or a library would write as well. A disk that hangs without saying so is waited for: that
-//! could only be left to a thread, and there is none.
+//! script or a library would write as well. A file on a disk is left as it is: it takes a line or refuses
+//! it. A disk that hangs without saying so is waited for: that could only be left to a thread, and there
+//! is none.
 
 use std::io::{self, IsTerminal, Write};
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
@@ -65,14 +66,15 @@ pub(crate) fn start() -> Logs {
 
 /// Opens standard error anew, where that can be done.
 fn take_over() -> (Way, Logs) {
-    let is_socket = fstat(io::stderr())
-        .is_ok_and(|found| found.st_mode & SFlag::S_IFMT.bits() == SFlag::S_IFSOCK.bits());
-    if is_socket {
+    let kind = fstat(io::stderr()).map_or(0, |found| found.st_mode & SFlag::S_IFMT.bits());
+    if kind == SFlag::S_IFSOCK.bits() {
         return (Way::Send, Logs { before: None });
     }
-    // To its end, since others may write to the same file.
-    let flags =
-        OFlag::O_WRONLY | OFlag::O_NONBLOCK | OFlag::O_APPEND | OFlag::O_NOCTTY | OFlag::O_CLOEXEC;
+    // Others write to it too, from where the last one of them ended.
+    if kind == SFlag::S_IFREG.bits() {
+        return (Way::Write, Logs { before: None });
+    }
+    let flags = OFlag::O_WRONLY | OFlag::O_NONBLOCK | OFlag::O_NOCTTY | OFlag::O_CLOEXEC;
     let before = io::stderr().as_fd().try_clone_to_owned();
     let anew = open("/proc/self/fd/2", flags, Mode::empty());
     match (before, anew) {

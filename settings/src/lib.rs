@@ -244,14 +244,14 @@ table! {
     /// What happens when a script fails, and when it counts as having failed.
     Faults {
         /// CPU time of one hook call; one that takes more is stopped.
-        /// A usual call takes some microseconds; it is looked at every 10 ms.
-        hook_cpu_ms: 100, 10..=60_000, "ms";
+        /// A usual call takes some microseconds, and one that fills tables some hundred milliseconds; it is looked at every 10 ms.
+        hook_cpu_ms: 1_000, 10..=60_000, "ms";
         /// Time of one hook call, whatever it is spent on; one that takes more is stopped.
         /// More than the CPU time, since other processes may have the CPU.
-        hook_wall_ms: 2_000, 100..=60_000, "ms";
+        hook_wall_ms: 5_000, 100..=60_000, "ms";
         /// Bytes that one hook call may allocate and not give back; beyond, the call is stopped.
-        /// What lasts longer, a cache say, grows little by little.
-        request_memory_bytes: 64 << 20, 64 << 10..=1 << 36, "bytes";
+        /// The default is what limits.script_memory_bytes allows a generation by default, and so no limit of its own.
+        request_memory_bytes: 256 << 20, 64 << 10..=1 << 36, "bytes";
         /// Lines a second that the scripts of a generation may log in one worker; more are counted and dropped.
         log_lines: 1000, 0..=1 << 20, "lines a second";
         /// Failed requests of a new generation, in all workers together, after which the one before it comes back by itself; 0 is never.

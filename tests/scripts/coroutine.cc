@@ -4,7 +4,7 @@
 // body: 832040
 // request: GET /?n=-1 HTTP/1.1
 // status: 500
-// log: the script threw std::domain_error: negative
+// log: it threw std::domain_error: negative
 // request: GET /?n=3 HTTP/1.1
 // status: 200
 // body: 2

@@ -10,7 +10,7 @@
 // body: nearest, 0 traps, 0 flags, 0.3333333333333333, gradual
 // request: GET /throwing HTTP/1.1
 // status: 500
-// log: the script threw int
+// log: it threw int
 // request: GET / HTTP/1.1
 // status: 200
 // body: nearest, 0 traps, 0 flags, 0.3333333333333333, gradual

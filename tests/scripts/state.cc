@@ -7,7 +7,7 @@
 // body: 2 12 102 initialised once of 3
 // request: GET /throw HTTP/1.1
 // status: 500
-// log: the script threw char const*
+// log: it threw char const*
 // request: GET / HTTP/1.1
 // status: 200
 // body: 4 13 103 initialised once of 3

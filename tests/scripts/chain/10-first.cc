@@ -15,7 +15,7 @@
 // upstream-saw: x-second: 2
 // request: GET /throws HTTP/1.1
 // status: 500
-// log: the script threw int
+// log: it threw int
 
 #include <kiln.h>
 
