@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use std::process::Command;
 
 use nix::unistd::{Gid, Uid, User, geteuid};
-use tests::{Builder, Kiln, Origin, is_alive, mappings, run, until, until_true};
+use tests::{Builder, FORWARDING, Kiln, Origin, is_alive, mappings, run, until, until_true};
 
 use crate::{replying, slow_to_compile};
 
@@ -217,6 +217,7 @@ static long attempt(std::string_view path) {{
     }}
     if (path == "/fork") return at<int()>(fork_at)();
     if (path == "/local") return at<int(int, int, int)>(socket_at)(1, 1, 0);
+    if (path == "/tcp") return at<int(int, int, int)>(socket_at)(2, 1, 0);
     if (path == "/signal") return at<int(int, int)>(kill_at)(1, 0);
     // Jumps right behind the test of arguments: an instruction that makes any call.
     if (path == "/any") return at<long(long, ...)>(syscall_at)(257, -100, "{marker}", 0101, 0600);
@@ -228,6 +229,31 @@ kiln::Action on_request(kiln::Request& request) {{
 }}
 "#
         )
+}
+
+/// A worker opens connections to servers, and its list cannot tell who does.
+#[test]
+fn in_strict_mode_a_script_cannot_even_make_the_calls_that_its_worker_makes() {
+    let origin = Origin::replying("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok");
+    for is_strict in [false, true] {
+        let config = format!("[faults]\nstrict = {is_strict}\n");
+        let kiln = Kiln::builder().script(&replying("one")).config(&config).workers(1);
+        let kiln = kiln.upstream("web", &[origin.address()]).start();
+        let names = ["strtol", "open", "execve", "fork", "socket", "kill", "syscall"];
+        let places = libc_functions(kiln.worker_pids()[0], &names);
+        kiln.reload_with(&computing(&places, "/nowhere"));
+        kiln.get("/").expect(200, "0");
+        match is_strict {
+            false => kiln.get("/tcp").expect_status(200),
+            true => kiln.get("/tcp").expect_status(500),
+        };
+        if is_strict {
+            kiln.until_logged("it made the system call socket; in strict mode scripts make none");
+        }
+        // The worker itself is free to.
+        kiln.reload_with(FORWARDING);
+        kiln.get("/").expect(200, "ok");
+    }
 }
 
 #[test]
