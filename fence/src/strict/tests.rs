@@ -81,10 +81,16 @@ extern "C" fn on_tick(
 /// `is_innocent` it makes no call, and otherwise it makes one in the end.
 fn tick(selector: &AtomicU8, is_innocent: bool) {
     handle(Signal::SIGALRM, on_tick);
-    let every = libc::timeval { tv_sec: 0, tv_usec: 100 };
-    let interval = libc::itimerval { it_interval: every, it_value: every };
-    // SAFETY: the structure outlives the call.
-    unsafe { libc::setitimer(libc::ITIMER_REAL, &interval, std::ptr::null_mut()) };
+    // A timer's signal is for any thread, and only this one is behind the fence. It gets its own.
+    // SAFETY: the thread lives as long as the process, which ends with this trial.
+    let this = unsafe { libc::pthread_self() };
+    std::thread::spawn(move || {
+        loop {
+            // SAFETY: as above.
+            unsafe { libc::pthread_kill(this, libc::SIGALRM) };
+            std::thread::sleep(std::time::Duration::from_micros(100));
+        }
+    });
     selector.store(BLOCK, Ordering::Relaxed);
     let (mut sum, mut count) = (0u64, 0u64);
     while TICKS.load(Ordering::Relaxed) < 1000 {
