@@ -78,8 +78,11 @@ fn a_worker_that_dies_in_a_script_is_told_with_the_request_and_the_generation() 
     let mut client = kiln.connect();
     client.send_get("/loop?with=query");
     // The master says what is at work only of the dead, so it is asked for again and again.
-    let busy = || tests::state(pid) == Some('R');
-    until_true("the hook runs", || (0..20).all(|_| busy()));
+    let busy = || {
+        std::thread::sleep(std::time::Duration::from_millis(10));
+        tests::state(pid) == Some('R')
+    };
+    until_true("the hook runs", || (0..30).all(|_| busy()));
     kiln.kill(pid);
     client.expect_closed();
     let death = until("the death", || last(&kiln.status(), "deaths"));

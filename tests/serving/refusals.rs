@@ -176,6 +176,6 @@ fn what_a_script_cannot_mean_is_500_and_logged() {
     for path in ["/status", "/header", "/upstream"] {
         client.get(path).expect_status(500);
     }
-    let log = kiln.until_logged("nowhere");
-    assert!(log.contains("not a valid header: a b"), "{log}");
+    kiln.until_logged("nowhere");
+    kiln.until_logged("not a valid header: a b");
 }
