@@ -52,7 +52,7 @@ pub fn broker(may: &Broker) -> io::Result<()> {
 
 /// Calls of the event loop, and of resolvers in their threads.
 fn allowed() -> io::Result<calls::Allowed> {
-    let mut allowed = calls::Allowed::default();
+    let mut allowed = calls::Allowed::of_any_process()?;
     allowed
         .otherwise(calls::Otherwise::Fail)
         .always(&[
@@ -84,64 +84,15 @@ fn allowed() -> io::Result<calls::Allowed> {
             libc::SYS_clock_nanosleep,
             libc::SYS_nanosleep,
             // Files; which ones landlock says.
-            libc::SYS_read,
             libc::SYS_readv,
-            libc::SYS_pread64,
-            libc::SYS_write,
-            libc::SYS_writev,
-            libc::SYS_lseek,
-            libc::SYS_close,
             libc::SYS_dup,
             libc::SYS_fcntl,
             libc::SYS_flock,
-            libc::SYS_fstat,
-            libc::SYS_fstatfs,
-            libc::SYS_stat,
-            libc::SYS_lstat,
-            libc::SYS_newfstatat,
-            libc::SYS_statx,
-            libc::SYS_statfs,
-            libc::SYS_access,
-            libc::SYS_faccessat,
-            libc::SYS_faccessat2,
-            libc::SYS_readlink,
-            libc::SYS_readlinkat,
-            libc::SYS_getdents64,
-            libc::SYS_getcwd,
-            // Memory.
-            libc::SYS_munmap,
-            libc::SYS_mremap,
-            libc::SYS_madvise,
-            libc::SYS_brk,
-            // Threads.
-            libc::SYS_futex,
-            libc::SYS_rseq,
-            libc::SYS_set_robust_list,
-            libc::SYS_sched_getaffinity,
-            libc::SYS_sched_yield,
-            libc::SYS_membarrier,
-            libc::SYS_getcpu,
-            libc::SYS_gettid,
-            libc::SYS_exit,
-            libc::SYS_exit_group,
-            // Signals.
-            libc::SYS_rt_sigaction,
-            libc::SYS_rt_sigprocmask,
-            libc::SYS_rt_sigreturn,
-            libc::SYS_sigaltstack,
-            libc::SYS_restart_syscall,
             // Time, and what this process is.
-            libc::SYS_clock_gettime,
             libc::SYS_clock_getres,
             libc::SYS_gettimeofday,
             libc::SYS_time,
-            libc::SYS_getpid,
             libc::SYS_getppid,
-            libc::SYS_getuid,
-            libc::SYS_geteuid,
-            libc::SYS_getgid,
-            libc::SYS_getegid,
-            libc::SYS_getrandom,
             libc::SYS_uname,
             libc::SYS_sysinfo,
         ])
@@ -154,10 +105,8 @@ fn allowed() -> io::Result<calls::Allowed> {
         )?
         // Which addresses this machine has, for their order (RFC 6724).
         .sockets(&[libc::AF_NETLINK], &[libc::SOCK_RAW, libc::SOCK_DGRAM])?
-        .map_without_execution()?
         .map_code(None)?
         .threads_only()?
-        .signal_itself_only()?
         .ask_for_limits_only()?;
     Ok(allowed)
 }

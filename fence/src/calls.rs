@@ -34,6 +34,45 @@ pub(crate) struct Allowed {
 }
 
 impl Allowed {
+    /// What every process does, whatever it is for: it reads and writes what it has open, has memory of
+    /// which none is made executable, catches signals and sends some to itself, asks what time it is
+    /// and who it is itself, and ends.
+    pub(crate) fn of_any_process() -> io::Result<Self> {
+        let mut allowed = Self::default();
+        allowed
+            .always(&[
+                libc::SYS_read,
+                libc::SYS_pread64,
+                libc::SYS_write,
+                libc::SYS_writev,
+                libc::SYS_lseek,
+                libc::SYS_close,
+                libc::SYS_munmap,
+                libc::SYS_mremap,
+                libc::SYS_madvise,
+                libc::SYS_brk,
+                libc::SYS_futex,
+                libc::SYS_rt_sigaction,
+                libc::SYS_rt_sigprocmask,
+                libc::SYS_rt_sigreturn,
+                libc::SYS_sigaltstack,
+                libc::SYS_restart_syscall,
+                libc::SYS_clock_gettime,
+                libc::SYS_getrandom,
+                libc::SYS_getpid,
+                libc::SYS_gettid,
+                libc::SYS_getuid,
+                libc::SYS_geteuid,
+                libc::SYS_getgid,
+                libc::SYS_getegid,
+                libc::SYS_exit,
+                libc::SYS_exit_group,
+            ])
+            .map_without_execution()?
+            .signal_itself_only()?;
+        Ok(allowed)
+    }
+
     /// Whatever their arguments are.
     pub(crate) fn always(&mut self, calls: &[i64]) -> &mut Self {
         self.rules.extend(calls.iter().map(|call| (*call, Vec::new())));
@@ -53,8 +92,25 @@ impl Allowed {
         self
     }
 
-    /// Opens no file for writing, and makes none.
+    /// Looks at files, and opens them for reading; opens none for writing, and makes none. Which ones
+    /// is for landlock to say.
     pub(crate) fn open_for_reading(&mut self) -> io::Result<&mut Self> {
+        self.always(&[
+            libc::SYS_fstat,
+            libc::SYS_fstatfs,
+            libc::SYS_stat,
+            libc::SYS_lstat,
+            libc::SYS_newfstatat,
+            libc::SYS_statx,
+            libc::SYS_statfs,
+            libc::SYS_access,
+            libc::SYS_faccessat,
+            libc::SYS_faccessat2,
+            libc::SYS_readlink,
+            libc::SYS_readlinkat,
+            libc::SYS_getdents64,
+            libc::SYS_getcwd,
+        ]);
         let writes = libc::O_ACCMODE | libc::O_CREAT | libc::O_TRUNC | libc::O_TMPFILE;
         // O_TMPFILE has a bit of O_DIRECTORY, which reading a folder needs.
         let writes = (writes & !libc::O_DIRECTORY) as u64;
@@ -72,7 +128,7 @@ impl Allowed {
     }
 
     /// Has no page that is executable, but those that were before.
-    pub(crate) fn map_without_execution(&mut self) -> io::Result<&mut Self> {
+    fn map_without_execution(&mut self) -> io::Result<&mut Self> {
         let without = [(2, SeccompCmpOp::MaskedEq(libc::PROT_EXEC as u64), 0)];
         self.when(libc::SYS_mmap, &without)?;
         self.when(libc::SYS_mprotect, &without)
@@ -95,8 +151,16 @@ impl Allowed {
         self.when(libc::SYS_mmap, &[code, flags, first, end])
     }
 
-    /// Starts threads of this process, and no other process; names them.
+    /// Starts threads of this process, and no other process; names them, and has them run.
     pub(crate) fn threads_only(&mut self) -> io::Result<&mut Self> {
+        self.always(&[
+            libc::SYS_rseq,
+            libc::SYS_set_robust_list,
+            libc::SYS_sched_getaffinity,
+            libc::SYS_sched_yield,
+            libc::SYS_membarrier,
+            libc::SYS_getcpu,
+        ]);
         let thread = libc::CLONE_THREAD as u64;
         self.when(libc::SYS_clone, &[(0, SeccompCmpOp::MaskedEq(thread), thread)])?;
         self.control(&[libc::PR_SET_NAME])
@@ -139,7 +203,7 @@ impl Allowed {
     }
 
     /// Sends signals to the threads of this process alone, as abort(3) does.
-    pub(crate) fn signal_itself_only(&mut self) -> io::Result<&mut Self> {
+    fn signal_itself_only(&mut self) -> io::Result<&mut Self> {
         let own = getpid().as_raw() as u64;
         self.when(libc::SYS_tgkill, &[(0, SeccompCmpOp::Eq, own)])
     }

@@ -77,62 +77,19 @@ fn limit(may: &Compiler) -> io::Result<()> {
 
 /// Calls that Clang, LLVM, Rust's library and the C library make for a compile.
 fn allowed() -> io::Result<calls::Allowed> {
-    let mut allowed = calls::Allowed::default();
+    let mut allowed = calls::Allowed::of_any_process()?;
     allowed
         .always(&[
-            // Files, by descriptor.
-            libc::SYS_read,
-            libc::SYS_pread64,
-            libc::SYS_write,
+            // Files that are open. Others are looked at and read: below.
             libc::SYS_pwrite64,
-            libc::SYS_writev,
-            libc::SYS_lseek,
-            libc::SYS_close,
             libc::SYS_dup2,
             libc::SYS_fcntl,
             libc::SYS_ftruncate,
-            libc::SYS_fstat,
-            libc::SYS_fstatfs,
-            libc::SYS_getdents64,
             libc::SYS_fadvise64,
-            // Files, by name; that they are only looked at or read is seen to below.
-            libc::SYS_stat,
-            libc::SYS_lstat,
-            libc::SYS_newfstatat,
-            libc::SYS_statx,
-            libc::SYS_statfs,
-            libc::SYS_access,
-            libc::SYS_faccessat,
-            libc::SYS_faccessat2,
-            libc::SYS_readlink,
-            libc::SYS_readlinkat,
-            libc::SYS_getcwd,
-            // Memory, which is never executable: below.
-            libc::SYS_munmap,
-            libc::SYS_mremap,
-            libc::SYS_madvise,
-            libc::SYS_brk,
-            // Threads.
-            libc::SYS_futex,
-            libc::SYS_rseq,
-            libc::SYS_set_robust_list,
-            libc::SYS_sched_getaffinity,
-            libc::SYS_sched_yield,
-            libc::SYS_membarrier,
-            libc::SYS_getcpu,
-            libc::SYS_gettid,
-            libc::SYS_exit,
-            libc::SYS_exit_group,
-            // Signals, and reporting a crash.
-            libc::SYS_rt_sigaction,
-            libc::SYS_rt_sigprocmask,
-            libc::SYS_rt_sigreturn,
-            libc::SYS_sigaltstack,
-            libc::SYS_restart_syscall,
+            // Reporting a crash.
             libc::SYS_alarm,
             libc::SYS_pause,
             // Time and what this process is.
-            libc::SYS_clock_gettime,
             libc::SYS_clock_getres,
             libc::SYS_clock_nanosleep,
             libc::SYS_nanosleep,
@@ -140,22 +97,14 @@ fn allowed() -> io::Result<calls::Allowed> {
             libc::SYS_time,
             libc::SYS_times,
             libc::SYS_getrusage,
-            libc::SYS_getpid,
             libc::SYS_getppid,
-            libc::SYS_getuid,
-            libc::SYS_geteuid,
-            libc::SYS_getgid,
-            libc::SYS_getegid,
-            libc::SYS_getrandom,
             libc::SYS_uname,
             libc::SYS_sysinfo,
         ])
         // The C library falls back to clone(2), whose flags a filter can see, and to no terminal.
         .pretend_absent(&[libc::SYS_clone3, libc::SYS_ioctl])
         .open_for_reading()?
-        .map_without_execution()?
         .threads_only()?
-        .signal_itself_only()?
         .ask_for_limits_only()?;
     Ok(allowed)
 }

@@ -58,63 +58,32 @@ fn make(folder: &Path, identity: Option<Identity>) -> io::Result<()> {
 
 /// Calls that writing, naming and removing files takes.
 fn allowed() -> io::Result<calls::Allowed> {
-    let mut allowed = calls::Allowed::default();
-    allowed
-        .always(&[
-            // Files. Which ones landlock says.
-            libc::SYS_open,
-            libc::SYS_openat,
-            libc::SYS_read,
-            libc::SYS_readv,
-            libc::SYS_pread64,
-            libc::SYS_write,
-            libc::SYS_writev,
-            libc::SYS_lseek,
-            libc::SYS_close,
-            libc::SYS_fcntl,
-            libc::SYS_fstat,
-            libc::SYS_stat,
-            libc::SYS_lstat,
-            libc::SYS_newfstatat,
-            libc::SYS_statx,
-            libc::SYS_getcwd,
-            libc::SYS_getdents64,
-            libc::SYS_mkdir,
-            libc::SYS_mkdirat,
-            libc::SYS_rename,
-            libc::SYS_renameat,
-            libc::SYS_renameat2,
-            libc::SYS_unlink,
-            libc::SYS_unlinkat,
-            libc::SYS_utimensat,
-            // Memory.
-            libc::SYS_munmap,
-            libc::SYS_mremap,
-            libc::SYS_madvise,
-            libc::SYS_brk,
-            libc::SYS_futex,
-            // The log, which may be a socket, or may have no room.
-            libc::SYS_sendto,
-            libc::SYS_poll,
-            // The rest of a process's life.
-            libc::SYS_rt_sigaction,
-            libc::SYS_rt_sigprocmask,
-            libc::SYS_rt_sigreturn,
-            libc::SYS_sigaltstack,
-            libc::SYS_restart_syscall,
-            libc::SYS_clock_gettime,
-            libc::SYS_getpid,
-            libc::SYS_gettid,
-            libc::SYS_getuid,
-            libc::SYS_geteuid,
-            libc::SYS_getgid,
-            libc::SYS_getegid,
-            libc::SYS_getrandom,
-            libc::SYS_exit,
-            libc::SYS_exit_group,
-        ])
-        .map_without_execution()?
-        .signal_itself_only()?;
+    let mut allowed = calls::Allowed::of_any_process()?;
+    allowed.always(&[
+        // Files. Which ones landlock says.
+        libc::SYS_open,
+        libc::SYS_openat,
+        libc::SYS_readv,
+        libc::SYS_fcntl,
+        libc::SYS_fstat,
+        libc::SYS_stat,
+        libc::SYS_lstat,
+        libc::SYS_newfstatat,
+        libc::SYS_statx,
+        libc::SYS_getcwd,
+        libc::SYS_getdents64,
+        libc::SYS_mkdir,
+        libc::SYS_mkdirat,
+        libc::SYS_rename,
+        libc::SYS_renameat,
+        libc::SYS_renameat2,
+        libc::SYS_unlink,
+        libc::SYS_unlinkat,
+        libc::SYS_utimensat,
+        // The log, which may be a socket, or may have no room.
+        libc::SYS_sendto,
+        libc::SYS_poll,
+    ]);
     Ok(allowed)
 }
 

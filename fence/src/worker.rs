@@ -61,7 +61,7 @@ fn refuse_execution_gain() {
 
 /// Calls that a worker makes between its fork and its end.
 fn allowed(may: &Worker) -> io::Result<calls::Allowed> {
-    let mut allowed = calls::Allowed::default();
+    let mut allowed = calls::Allowed::of_any_process()?;
     allowed
         .always(&[
             // Connections, those of clients and those to servers, and the channel to the master.
@@ -87,23 +87,10 @@ fn allowed(may: &Worker) -> io::Result<calls::Allowed> {
             // Whether the log has room.
             libc::SYS_poll,
             // Descriptors that it has: sockets, the log, images and settings that were sent to it.
-            libc::SYS_read,
             libc::SYS_readv,
-            libc::SYS_pread64,
-            libc::SYS_write,
-            libc::SYS_writev,
-            libc::SYS_lseek,
-            libc::SYS_close,
             libc::SYS_dup,
-            // Memory. What of it is executable is said below.
-            libc::SYS_munmap,
-            libc::SYS_mremap,
-            libc::SYS_madvise,
-            libc::SYS_brk,
-            libc::SYS_futex,
             libc::SYS_sched_yield,
             // Time, and budgets of it.
-            libc::SYS_clock_gettime,
             libc::SYS_clock_getres,
             libc::SYS_gettimeofday,
             libc::SYS_time,
@@ -116,25 +103,10 @@ fn allowed(may: &Worker) -> io::Result<calls::Allowed> {
             libc::SYS_setitimer,
             libc::SYS_getitimer,
             libc::SYS_alarm,
-            // Signals: a script's faults are caught.
-            libc::SYS_rt_sigaction,
-            libc::SYS_rt_sigprocmask,
-            libc::SYS_rt_sigreturn,
-            libc::SYS_sigaltstack,
-            libc::SYS_restart_syscall,
             // What this process and its machine are; the C library's qsort asks how much memory there
             // is.
-            libc::SYS_getpid,
-            libc::SYS_gettid,
             libc::SYS_getppid,
-            libc::SYS_getuid,
-            libc::SYS_geteuid,
-            libc::SYS_getgid,
-            libc::SYS_getegid,
             libc::SYS_sysinfo,
-            libc::SYS_getrandom,
-            libc::SYS_exit,
-            libc::SYS_exit_group,
         ])
         .look_at_descriptors()?
         // Not the commands by which a descriptor signals another process, or takes a lock.
@@ -153,10 +125,8 @@ fn allowed(may: &Worker) -> io::Result<calls::Allowed> {
             &[libc::FIONBIO, libc::FIONREAD, libc::TCGETS],
         )?
         .sockets(&[libc::AF_INET, libc::AF_INET6], &[libc::SOCK_STREAM])?
-        .map_without_execution()?
         .map_code(Some(&may.images))?
         .control(&[PR_SET_SYSCALL_USER_DISPATCH, libc::PR_SET_NAME])?
-        .signal_itself_only()?
         .ask_for_limits_only()?;
     Ok(allowed)
 }
