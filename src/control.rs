@@ -9,7 +9,7 @@ use anstream::{print, println};
 use anstyle::{AnsiColor, Style};
 use anyhow::{Context, bail};
 use heritage::diagnostic::counted;
-use heritage::{CompileSteps, Diagnostic};
+use heritage::{CompileSteps, Diagnostic, Frame};
 use master::control::{
     ControlReply, ControlRequest, DeathStatus, FaultStatus, GenerationState, HeldStatus,
     NameStatus, OutStatus, RefusalStatus, Status, UpstreamsStatus, WorkerActivity, WorkerStatus,
@@ -157,11 +157,10 @@ fn print_status(status: &Status) {
         duration(master.uptime_s),
         listen.join(", ")
     );
-    match status.generation_serving {
-        Some(_) => {}
-        None => println!(
+    if status.generation_serving.is_none() {
+        println!(
             "{BAD}no generation serves:{BAD:#} requests get the failure policy (faults.policy)\n"
-        ),
+        );
     }
     println!("{HEAD}generation  state       age      compiled in  workers{HEAD:#}");
     for generation in &status.generations {
@@ -289,9 +288,7 @@ fn print_faults(faults: &[FaultStatus]) {
     }
     let before = faults.len().saturating_sub(SHOWN_MAX);
     for FaultStatus { age_s, fault, .. } in &faults[before..] {
-        let place = fault.place().map_or("-".to_owned(), |frame| {
-            format!("{}:{}", frame.file.as_deref().unwrap_or("?"), frame.line)
-        });
+        let place = fault.place().map_or("-".to_owned(), Frame::location);
         println!(
             "{BAD}{:<20}{BAD:#}  {:<7}  {:>10}  {:<10}  {place}",
             fault.kind.name(),
@@ -301,7 +298,7 @@ fn print_faults(faults: &[FaultStatus]) {
         );
         let at = fault.request.as_ref();
         let at = at.map(|request| format!(" at {} {}", request.method, request.target));
-        let message = fault.message.replace(char::is_control, "?");
+        let message = fault.printable_message();
         println!("    {FAINT}{message}{}{FAINT:#}", at.unwrap_or_default());
     }
     print_before(before);

@@ -134,7 +134,23 @@ pub struct FaultRequest {
     pub fields: Vec<(String, Option<String>)>,
 }
 
+impl Frame {
+    /// File and line: `site.cc:12`; `?` where no file is known.
+    pub fn location(&self) -> String {
+        let file = self.file.as_deref().unwrap_or("?");
+        match self.line {
+            0 => file.to_owned(),
+            line => format!("{file}:{line}"),
+        }
+    }
+}
+
 impl Fault {
+    /// The message for a log or a terminal: a script has a say in it.
+    pub fn printable_message(&self) -> String {
+        self.message.replace(char::is_control, "?")
+    }
+
     /// The innermost frame in a file that the script's author has written, if any is known.
     pub fn place(&self) -> Option<&Frame> {
         self.backtrace.iter().find(|frame| frame.file.is_some() && !frame.is_library)

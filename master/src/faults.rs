@@ -167,10 +167,10 @@ fn unix_ms() -> u64 {
 }
 
 fn log_fault(worker: usize, pid: Pid, fault: &Fault, unlogged: u64) {
-    let place = fault.place().map(place_of);
+    let place = fault.place().map(Frame::location);
     let request = fault.request.as_ref();
     let backtrace = backtrace_of(&fault.backtrace);
-    let message: String = fault.message.chars().map(printable).collect();
+    let message = fault.printable_message();
     tracing::error!(
         worker,
         pid = pid.as_raw(),
@@ -188,22 +188,8 @@ fn log_fault(worker: usize, pid: Pid, fault: &Fault, unlogged: u64) {
     );
 }
 
-/// A script has a say in it, and a log is read on terminals.
-fn printable(character: char) -> char {
-    if character.is_control() { '?' } else { character }
-}
-
 fn some_of(count: u64) -> Option<u64> {
     (count > 0).then_some(count)
-}
-
-/// `site.cc:12`.
-fn place_of(frame: &Frame) -> String {
-    let file = frame.file.as_deref().unwrap_or("?");
-    match frame.line {
-        0 => file.to_owned(),
-        line => format!("{file}:{line}"),
-    }
 }
 
 /// One line, innermost first: `find (site.cc:3) < on_request (site.cc:9)`.
@@ -214,7 +200,7 @@ fn backtrace_of(frames: &[Frame]) -> String {
             false => frame.function.chars().take(LOGGED_NAME_BYTES_MAX).collect(),
         };
         match frame.file {
-            Some(_) => format!("{name} ({})", place_of(frame)),
+            Some(_) => format!("{name} ({})", frame.location()),
             None => name,
         }
     });
