@@ -115,7 +115,8 @@ impl Supervisor<'_> {
         let settings = &self.broker.settings;
         let keep = [theirs.as_fd().as_raw_fd()];
         let may = fence::Broker { identity: self.settings.identity };
-        let pid = fork(Child::Broker(&may), &keep, move || match scoreboard.keep_none() {
+        let child = Child::Broker { may: &may, fence: self.fence_broker };
+        let pid = fork(child, &keep, move || match scoreboard.keep_none() {
             Ok(()) => roles.broker(settings, theirs),
             Err(_) => EXIT_SCOREBOARD,
         })?;

@@ -6,6 +6,7 @@
 //! sees what is missing.
 
 use std::collections::BTreeMap;
+use std::io;
 use std::os::fd::OwnedFd;
 use std::time::{Duration, Instant};
 
@@ -29,6 +30,7 @@ use crate::reload::{LastRefusal, Reload, Waiting};
 use crate::rollback::LastRollback;
 use crate::servers::Servers;
 use crate::signals::{Request, Signals};
+use crate::staffing::Running;
 use crate::tainted::Tainted;
 use crate::workers::Worker;
 use crate::{Configured, Roles, Settings, StartError, Stopped};
@@ -80,6 +82,9 @@ pub(crate) struct Supervisor<'a> {
     pub(crate) arena: Arena,
     /// Checks and seals an image: `image::seal`, but in tests, which have no compiler to make one.
     pub(crate) seal: fn(&OwnedFd, Slot) -> Result<SealedImage, Invalid>,
+    /// Fences a broker: `fence::broker`, but in tests, whose broker reads from a file what it is to
+    /// say.
+    pub(crate) fence_broker: fn(&fence::Broker) -> io::Result<()>,
     pub(crate) roles: &'a mut dyn Roles,
     pub(crate) started: Instant,
     pub(crate) phase: Phase,
@@ -146,6 +151,7 @@ impl<'a> Supervisor<'a> {
         Ok(Supervisor {
             arena,
             seal,
+            fence_broker: fence::broker,
             broker: Broker::default(),
             keeper: None,
             servers: Servers::default(),
@@ -367,10 +373,19 @@ impl<'a> Supervisor<'a> {
 
     fn report(&mut self, pid: Pid, report: Report) {
         let now = Instant::now();
-        let Some(index) = self.index_of(pid) else {
-            return self.tainted_reports(pid, report, now);
-        };
+        let Some(Running { index, .. }) = self.running(pid) else { return };
         match report {
+            Report::StandsBy { generation } => self.generations.mapped(generation, pid),
+            Report::Retired { generation } => {
+                self.count_decided(pid);
+                self.generations.let_go(generation, pid);
+            }
+            Report::Fault(fault) => self.take_fault(index, pid, *fault, now),
+            Report::News(news @ ServerNews::Ejected { .. }) => self.learn(news, pid, now),
+            Report::News(_) | Report::NamesResolved => {
+                self.kill_worker(pid, "it says what only the broker knows");
+            }
+            report if self.index_of(pid).is_none() => self.tainted_report(pid, report),
             Report::Ready { generation, map_us } => {
                 self.worker_ready(index, now);
                 self.loaded(pid, generation, map_us, now);
@@ -379,21 +394,11 @@ impl<'a> Supervisor<'a> {
                 self.count_decided(pid);
                 self.loaded(pid, generation, map_us, now);
             }
-            Report::StandsBy { generation } => self.generations.mapped(generation, pid),
             Report::LoadFailed { generation, reason } => {
                 self.load_failed(index, pid, generation, &reason, now);
             }
-            Report::Retired { generation } => {
-                self.count_decided(pid);
-                self.generations.let_go(generation, pid);
-            }
             Report::Released { listener } => self.released(index, listener),
-            Report::Fault(fault) => self.take_fault(index, pid, *fault, now),
             Report::Tainted => self.taint(index, now),
-            Report::News(news @ ServerNews::Ejected { .. }) => self.learn(news, pid, now),
-            Report::News(_) | Report::NamesResolved => {
-                self.kill_worker(pid, "it says what only the broker knows");
-            }
         }
     }
 

@@ -9,7 +9,7 @@
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
-use heritage::{PageNumber, Report, ServerNews, WORKERS_MAX};
+use heritage::{PageNumber, Report, WORKERS_MAX};
 use nix::unistd::Pid;
 
 use crate::pulse::Pulse;
@@ -111,26 +111,13 @@ impl Supervisor<'_> {
         self.tainted.iter().map(|one| one.deadline).min()
     }
 
-    /// What a tainted worker says. It is in nobody's way any more, so that little of it matters.
-    pub(crate) fn tainted_reports(&mut self, pid: Pid, report: Report, now: Instant) {
-        let Some(one) = self.tainted.iter().find(|one| one.process.pid == pid) else { return };
-        let index = one.index;
+    /// What a tainted worker says of what others do not wait for it to do any more.
+    pub(crate) fn tainted_report(&mut self, pid: Pid, report: Report) {
         match report {
-            Report::Loaded { generation, .. } | Report::StandsBy { generation } => {
-                self.generations.mapped(generation, pid);
-            }
+            Report::Loaded { generation, .. } => self.generations.mapped(generation, pid),
             Report::LoadFailed { generation, .. } => self.generations.not_mapped(generation, pid),
-            Report::Retired { generation } => {
-                self.count_decided(pid);
-                self.generations.let_go(generation, pid);
-            }
-            Report::Fault(fault) => self.take_fault(index, pid, *fault, now),
-            Report::News(news @ ServerNews::Ejected { .. }) => self.learn(news, pid, now),
             // It lets go of its sockets without being told to.
-            Report::Ready { .. } | Report::Tainted | Report::Released { .. } => {}
-            Report::News(_) | Report::NamesResolved => {
-                self.kill_worker(pid, "it says what only the broker knows");
-            }
+            _ => {}
         }
     }
 

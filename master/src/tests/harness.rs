@@ -738,6 +738,7 @@ pub(super) fn run_master(scenario: Scenario, folder: PathBuf) -> i32 {
         Ok(supervisor) => supervisor,
         Err(_) => return EXIT_REFUSED,
     };
+    supervisor.fence_broker = |_| Ok(());
     supervisor.seal = |_, _| Ok(SealedImage { digest: None, bytes: 4096 });
     match supervisor.run() {
         Ok(Stopped::Fast | Stopped::Drained) => 0,
