@@ -6,6 +6,7 @@
 use std::time::Instant;
 
 use anyhow::Context;
+use heritage::InheritedImage;
 use hook::{Arena, Names, RequestView, Scripts};
 
 use crate::costs::Cost;
@@ -25,7 +26,8 @@ pub(crate) fn measure() -> anyhow::Result<Vec<Cost>> {
     let names =
         Names { function: Box::new(|_| None), is_header: |_| false, demangled: str::to_owned };
     let mut scripts = Scripts::new(arena, names).context("a stack for hooks")?;
-    scripts.load(1, 0, file, 1 << 20).context("a hook of three instructions")?;
+    let image = InheritedImage { generation: 1, slot: 0, file };
+    scripts.load(image, 1 << 20).context("a hook of three instructions")?;
     let request = RequestView {
         method: b"GET",
         target: b"/",

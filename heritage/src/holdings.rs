@@ -1,17 +1,14 @@
 //! What a worker holds of each generation that it has mapped: a part of its page of the scoreboard.
 //!
-//! A worker writes it about twice a second, the master reads it when somebody asks. Both at once may
-//! give a target of which half is newer; it is for people to read. A worker is not trusted with it:
-//! whatever stands there is read as a short line of printable characters.
+//! A worker writes it about twice a second, the master reads it when somebody asks.
 
+use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::Relaxed;
-use std::sync::atomic::{AtomicU8, AtomicU64};
+
+use crate::target::TargetCell;
 
 /// Generations that a worker may have mapped: as many as the arena has slots.
 pub const HOLDINGS_MAX: usize = 16;
-
-/// Bytes of a target that are kept; what follows says little about what is slow.
-pub const TARGET_BYTES_MAX: usize = 120;
 
 /// What one generation holds in one worker. `T` is text: lent where it is written, owned where it is
 /// read.
@@ -23,8 +20,6 @@ pub struct Holding<T = String> {
     pub requests: u64,
     /// Requests that it decided since this worker has it, those that it failed at included.
     pub decided: u64,
-    /// Requests that it failed at.
-    pub faults: u64,
     /// Bytes that its scripts have allocated and not given back.
     pub memory_bytes: u64,
     /// The oldest of its requests, where they are what it waits for.
@@ -50,12 +45,10 @@ struct Cell {
     generation: AtomicU64,
     requests: AtomicU64,
     decided: AtomicU64,
-    faults: AtomicU64,
     memory_bytes: AtomicU64,
     /// 0 where none is told.
     since_ms: AtomicU64,
-    target_bytes: AtomicU64,
-    target: [AtomicU8; TARGET_BYTES_MAX],
+    target: TargetCell,
 }
 
 impl Holdings {
@@ -67,14 +60,10 @@ impl Holdings {
             cell.generation.store(held.generation, Relaxed);
             cell.requests.store(held.requests, Relaxed);
             cell.decided.store(held.decided, Relaxed);
-            cell.faults.store(held.faults, Relaxed);
             cell.memory_bytes.store(held.memory_bytes, Relaxed);
             let Oldest { since_ms, target } = held.oldest.unwrap_or_default();
             cell.since_ms.store(since_ms, Relaxed);
-            cell.target_bytes.store(target.len() as u64, Relaxed);
-            for (place, byte) in cell.target.iter().zip(target) {
-                place.store(*byte, Relaxed);
-            }
+            cell.target.write(target);
         }
         self.0[used..].iter().for_each(|cell| cell.generation.store(0, Relaxed));
     }
@@ -89,44 +78,36 @@ impl Holdings {
 impl Cell {
     fn read(&self) -> Holding {
         let since_ms = self.since_ms.load(Relaxed);
-        let oldest = (since_ms != 0).then(|| Oldest { since_ms, target: self.target() });
+        let oldest = (since_ms != 0).then(|| Oldest { since_ms, target: self.target.read() });
         Holding {
             generation: self.generation.load(Relaxed),
             requests: self.requests.load(Relaxed),
             decided: self.decided.load(Relaxed),
-            faults: self.faults.load(Relaxed),
             memory_bytes: self.memory_bytes.load(Relaxed),
             oldest,
         }
-    }
-
-    fn target(&self) -> String {
-        let bytes = self.target_bytes.load(Relaxed).min(TARGET_BYTES_MAX as u64) as usize;
-        let printable = |byte: u8| if byte.is_ascii_graphic() { char::from(byte) } else { '?' };
-        self.target[..bytes].iter().map(|byte| printable(byte.load(Relaxed))).collect()
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::target::TARGET_BYTES_MAX;
 
     fn empty() -> Holdings {
         Holdings(std::array::from_fn(|_| Cell {
             generation: AtomicU64::new(0),
             requests: AtomicU64::new(0),
             decided: AtomicU64::new(0),
-            faults: AtomicU64::new(0),
             memory_bytes: AtomicU64::new(0),
             since_ms: AtomicU64::new(0),
-            target_bytes: AtomicU64::new(0),
-            target: std::array::from_fn(|_| AtomicU8::new(0)),
+            target: TargetCell::empty(),
         }))
     }
 
     fn held(generation: u64, oldest: Option<(u64, &[u8])>) -> Holding<&[u8]> {
         let oldest = oldest.map(|(since_ms, target)| Oldest { since_ms, target });
-        Holding { generation, requests: 5, decided: 7, faults: 1, memory_bytes: 9, oldest }
+        Holding { generation, requests: 5, decided: 7, memory_bytes: 9, oldest }
     }
 
     #[test]
@@ -135,8 +116,7 @@ mod tests {
         holdings.publish([held(1, Some((7, b"/a"))), held(2, None)].into_iter());
         holdings.publish([held(2, Some((8, b"/b")))].into_iter());
         let oldest = Some(Oldest { since_ms: 8, target: "/b".to_owned() });
-        let expect =
-            Holding { generation: 2, requests: 5, decided: 7, faults: 1, memory_bytes: 9, oldest };
+        let expect = Holding { generation: 2, requests: 5, decided: 7, memory_bytes: 9, oldest };
         assert_eq!(holdings.read().collect::<Vec<_>>(), [expect]);
     }
 
@@ -144,7 +124,7 @@ mod tests {
     fn whatever_a_worker_writes_is_read_as_a_short_line() {
         let holdings = empty();
         holdings.publish([held(1, Some((1, b"/\x1b[2J\n\xff")))].into_iter());
-        holdings.0[0].target_bytes.store(u64::MAX, Relaxed);
+        holdings.0[0].target.break_length();
         let target = holdings.read().next().unwrap().oldest.unwrap().target;
         assert_eq!(target.len(), TARGET_BYTES_MAX);
         assert!(target.starts_with("/?[2J??"), "{target}");

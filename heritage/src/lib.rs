@@ -12,6 +12,7 @@ mod holdings;
 mod order;
 mod scoreboard;
 mod settings_file;
+mod target;
 
 use std::os::fd::OwnedFd;
 
@@ -24,12 +25,13 @@ pub use diagnostic::{Counts, Diagnostic, Edit, Note, Position, Severity};
 pub use fault::{
     FAULT_FIELDS_MAX, FAULT_TEXT_BYTES_MAX, FRAMES_MAX, Fault, FaultKind, FaultRequest, Frame,
 };
-pub use holdings::{HOLDINGS_MAX, Holding, Holdings, Oldest, TARGET_BYTES_MAX};
+pub use holdings::{HOLDINGS_MAX, Holding, Holdings, Oldest};
 pub use order::{
     ADDRESSES_MAX, CompileOutcome, CompileSteps, ListenerId, NAMES_MAX, Order, Report, ServerNews,
 };
 pub use scoreboard::{AtWork, OwnPage, PageNumber, Scoreboard, WorkerPage, WorkerState};
 pub use settings_file::{SETTINGS_BYTES_MAX, read_settings, settings_file};
+pub use target::TARGET_BYTES_MAX;
 
 /// Most workers that one master runs.
 ///

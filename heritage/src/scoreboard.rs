@@ -14,7 +14,8 @@ use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 use nix::sys::mman::{MapFlags, ProtFlags, mmap_anonymous, munmap};
 
 use crate::PAGES_MAX;
-use crate::holdings::{Holdings, TARGET_BYTES_MAX};
+use crate::holdings::Holdings;
+use crate::target::TargetCell;
 
 /// What a worker is doing, as `kiln status` names it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -75,49 +76,35 @@ pub struct WorkerPage {
     pub at_work: AtWork,
 }
 
-/// A hook call that runs. Written before and after each, so it is words and not bytes, and no more of
-/// them than the target has.
+/// A hook call that runs.
 #[repr(C)]
 pub struct AtWork {
-    /// Bytes of the target, and one more; 0 where no hook runs.
-    target_bytes: AtomicU64,
-    target: [AtomicU64; TARGET_BYTES_MAX / 8],
+    /// 0 where no hook runs. A number, since a worker gone wild may write any.
+    calls: AtomicU64,
+    target: TargetCell,
 }
 
 impl AtWork {
     /// In the worker: a hook is about to be called for a request of this target.
     pub fn begin(&self, target: &[u8]) {
-        let target = &target[..target.len().min(TARGET_BYTES_MAX)];
-        let (words, rest) = target.as_chunks::<8>();
-        for (place, word) in self.target.iter().zip(words) {
-            place.store(u64::from_ne_bytes(*word), Ordering::Relaxed);
-        }
-        if !rest.is_empty() {
-            let mut word = [0; 8];
-            word[..rest.len()].copy_from_slice(rest);
-            self.target[words.len()].store(u64::from_ne_bytes(word), Ordering::Relaxed);
-        }
-        self.target_bytes.store(target.len() as u64 + 1, Ordering::Relaxed);
+        self.target.write(target);
+        self.calls.store(1, Ordering::Relaxed);
     }
 
     /// In the worker: it has returned.
     pub fn end(&self) {
-        self.target_bytes.store(0, Ordering::Relaxed);
+        self.calls.store(0, Ordering::Relaxed);
     }
 
     /// In the master: whether a hook runs.
     pub fn is_busy(&self) -> bool {
-        self.target_bytes.load(Ordering::Relaxed) != 0
+        self.calls.load(Ordering::Relaxed) != 0
     }
 
     /// In the master: the beginning of the target of the request at work, printable whatever stands
     /// there; none where no hook runs.
     pub fn target(&self) -> Option<String> {
-        let bytes = self.target_bytes.load(Ordering::Relaxed).checked_sub(1)?;
-        let words = self.target.iter().flat_map(|word| word.load(Ordering::Relaxed).to_ne_bytes());
-        let target = words.take(bytes.min(TARGET_BYTES_MAX as u64) as usize);
-        let printable = |byte: u8| if byte.is_ascii_graphic() { char::from(byte) } else { '?' };
-        Some(target.map(printable).collect())
+        self.is_busy().then(|| self.target.read())
     }
 }
 
@@ -236,6 +223,7 @@ impl Deref for OwnPage {
 
 #[cfg(test)]
 mod tests {
+    use crate::target::TARGET_BYTES_MAX;
     use nix::sys::signal::Signal;
     use nix::sys::wait::{WaitStatus, waitpid};
     use nix::unistd::{ForkResult, fork};
@@ -323,7 +311,8 @@ mod tests {
         at_work.end();
         assert_eq!(at_work.target(), None);
         assert!(!at_work.is_busy());
-        at_work.target_bytes.store(u64::MAX, Ordering::Relaxed);
+        at_work.begin(b"/");
+        at_work.target.break_length();
         assert_eq!(at_work.target().map(|target| target.len()), Some(TARGET_BYTES_MAX));
     }
 

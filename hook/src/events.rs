@@ -136,8 +136,8 @@ impl Events {
         self.is_tainted
     }
 
-    /// Takes note of a fault of an image that is mapped.
-    pub(crate) fn note(&mut self, failure: Failure, place: Where, image: &Mapped) {
+    /// Takes note of a fault.
+    pub(crate) fn note(&mut self, failure: Failure, place: Where) {
         let follows_another = self.is_tainted;
         self.is_tainted |= failure.kind.taints();
         // Of those that are too many the last one is kept, so that the count is told soon.
@@ -157,15 +157,29 @@ impl Events {
             request: place.request,
             untold: 0,
         };
-        if !self.symbols.iter().any(|(known, _)| *known == place.generation) {
-            self.symbols.truncate(SYMBOLS_MAX - 1);
-            self.symbols.push_front((place.generation, Symbols::of(image)));
-        }
         self.noted.push_back((fault, failure.addresses));
     }
 
-    /// The next one, with functions and lines, if it may be told now.
-    pub(crate) fn next(&mut self) -> Option<Fault> {
+    /// An image is about to go: what is needed of it to tell its faults is read now.
+    pub(crate) fn part_with(&mut self, generation: u64, image: &Mapped) {
+        if self.noted.iter().any(|(fault, _)| fault.generation == generation) {
+            self.read_symbols(generation, image);
+        }
+    }
+
+    fn read_symbols(&mut self, generation: u64, image: &Mapped) {
+        if !self.symbols.iter().any(|(known, _)| *known == generation) {
+            self.symbols.truncate(SYMBOLS_MAX - 1);
+            self.symbols.push_front((generation, Symbols::of(image)));
+        }
+    }
+
+    /// The next one, with functions and lines, if it may be told now. `image_of` finds the image of a
+    /// generation that is still mapped.
+    pub(crate) fn next<'a>(
+        &mut self,
+        image_of: impl FnOnce(u64) -> Option<&'a Mapped>,
+    ) -> Option<Fault> {
         if self.noted.is_empty() {
             return None;
         }
@@ -178,6 +192,9 @@ impl Events {
         let (mut fault, addresses) = self.noted.pop_front()?;
         self.told += 1;
         fault.untold = std::mem::take(&mut self.untold);
+        if let Some(image) = image_of(fault.generation) {
+            self.read_symbols(fault.generation, image);
+        }
         let symbols = self.symbols.iter_mut().find(|(known, _)| *known == fault.generation);
         fault.backtrace = match symbols {
             Some((_, symbols)) => symbols.frames(&addresses, &self.names),

@@ -26,7 +26,9 @@ use fence::{Violated, Violation, strict};
 use heritage::{FRAMES_MAX, FaultKind};
 use libc::{siginfo_t, ucontext_t};
 use nix::sys::signal::{SaFlags, SigAction, SigHandler, Signal, sigaction};
+use nix::time::ClockId;
 
+use crate::host::nanoseconds;
 use crate::stack::{self, FLAGS, HookStack, OfThread};
 
 /// CPU time between two looks at what runs. A signal costs some microseconds.
@@ -270,7 +272,9 @@ fn ends_call(signal: c_int, is_script: bool, context: &mut ucontext_t) -> bool {
     let call = stack::entered();
     let kind = match signal {
         libc::SIGPROF => budget.tick(call).then_some(FaultKind::CpuBudget),
-        _ => budget.stand(call, monotonic_ns()).then_some(FaultKind::WallBudget),
+        _ => budget
+            .stand(call, nanoseconds(ClockId::CLOCK_MONOTONIC))
+            .then_some(FaultKind::WallBudget),
     };
     let Some(kind) = kind else { return false };
     let at = context.uc_mcontext.gregs[libc::REG_RIP as usize] as usize;
@@ -447,13 +451,6 @@ fn refused_call(Violation { call, violated, .. }: Violation) -> String {
             format!("it made the system call {name}; in strict mode scripts make none")
         }
     }
-}
-
-fn monotonic_ns() -> u64 {
-    let mut now = libc::timespec { tv_sec: 0, tv_nsec: 0 };
-    // SAFETY: clock_gettime is async-signal-safe, and the structure is ours.
-    unsafe { libc::clock_gettime(libc::CLOCK_MONOTONIC, &raw mut now) };
-    now.tv_sec as u64 * 1_000_000_000 + now.tv_nsec as u64
 }
 
 #[cfg(test)]

@@ -7,13 +7,13 @@
 use std::ffi::{c_char, c_void};
 use std::sync::atomic::{AtomicPtr, Ordering};
 
+use heritage::FaultKind;
+use image::runtime::{Misdeed, as_host};
 use nix::time::{ClockId, clock_gettime};
 
 use crate::abi::{self, Context, Host, Str};
 use crate::arena::{self, Arena};
 use crate::{Edit, faults, field};
-use heritage::FaultKind;
-use image::runtime::{Misdeed, as_host};
 
 /// Most changes that a script makes to one request.
 const EDITS_MAX: usize = 256;
@@ -199,7 +199,8 @@ extern "C" fn realtime_ns() -> u64 {
     as_host(|| nanoseconds(ClockId::CLOCK_REALTIME))
 }
 
-fn nanoseconds(clock: ClockId) -> u64 {
+/// What a clock says; signal handlers ask too, which clock_gettime(2) allows.
+pub(crate) fn nanoseconds(clock: ClockId) -> u64 {
     let now = clock_gettime(clock).expect("Linux has both clocks");
     now.tv_sec() as u64 * 1_000_000_000 + now.tv_nsec() as u64
 }

@@ -143,8 +143,6 @@ pub struct Holding {
     pub requests: u32,
     /// Requests that it decided since it was mapped, those that it failed at included.
     pub decided: u64,
-    /// Requests that it failed at.
-    pub faults: u64,
     /// Bytes that its scripts have allocated and not given back.
     pub memory_bytes: u64,
 }

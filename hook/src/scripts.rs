@@ -2,10 +2,9 @@
 
 use std::ffi::c_void;
 use std::net::IpAddr;
-use std::os::fd::OwnedFd;
 use std::time::Instant;
 
-use heritage::Fault;
+use heritage::{Fault, InheritedImage};
 use image::{Arena, Enter, EntryPoint, Hook, MapError, Mapped, Sealed, Thrown};
 
 use crate::answer::{self, Answer, Fields};
@@ -26,7 +25,6 @@ struct Generation {
     on_request: Hook,
     users: u32,
     decided: u64,
-    faults: u64,
     image: Mapped,
 }
 
@@ -50,8 +48,7 @@ pub struct Scripts {
 
 impl Scripts {
     /// Makes the hook stack, and catches from now on what scripts do wrong. `arena` is what the master
-    /// reserved before it forked; `names` are for
-    /// backtraces.
+    /// reserved before it forked; `names` are for backtraces.
     pub fn new(arena: Arena, names: Names) -> std::io::Result<Self> {
         let nobody = IpAddr::from([0, 0, 0, 0]);
         let stack = HookStack::new()?;
@@ -92,15 +89,13 @@ impl Scripts {
     /// it is done. What its scripts allocate has to fit `memory_bytes_max`.
     pub fn load(
         &mut self,
-        generation: u64,
-        slot: u8,
-        file: OwnedFd,
+        image: InheritedImage,
         memory_bytes_max: u64,
     ) -> Result<Loaded, LoadError> {
         let started = Instant::now();
-        let new = match self.position(generation) {
+        let new = match self.position(image.generation) {
             Some(at) => self.generations.remove(at),
-            None => self.map(generation, slot, file, memory_bytes_max)?,
+            None => self.map(image, memory_bytes_max)?,
         };
         self.generations.push(new);
         self.retire_unused();
@@ -111,28 +106,25 @@ impl Scripts {
     /// one that stood by before.
     pub fn stand_by(
         &mut self,
-        generation: u64,
-        slot: u8,
-        file: OwnedFd,
+        image: InheritedImage,
         memory_bytes_max: u64,
-    ) -> Result<Loaded, LoadError> {
-        let started = Instant::now();
+    ) -> Result<(), LoadError> {
+        let generation = image.generation;
         if self.position(generation).is_none() {
-            let new = self.map(generation, slot, file, memory_bytes_max)?;
+            let new = self.map(image, memory_bytes_max)?;
             self.generations.insert(self.generations.len().saturating_sub(1), new);
         }
         self.standing_by = Some(generation);
         self.retire_unused();
-        Ok(Loaded { map_us: started.elapsed().as_micros() as u64 })
+        Ok(())
     }
 
     fn map(
         &mut self,
-        number: u64,
-        slot: u8,
-        file: OwnedFd,
+        image: InheritedImage,
         memory_bytes_max: u64,
     ) -> Result<Generation, LoadError> {
+        let InheritedImage { generation: number, slot, file } = image;
         let image = Sealed::open(file, self.arena.slot(slot))?;
         faults::allow(OF_INITIALISERS);
         let image = match Mapped::new(image, memory_bytes_max, &mut self.stack) {
@@ -140,20 +132,21 @@ impl Scripts {
             Err(MapError::Initialiser { thrown, image }) => {
                 let failure = Failure::thrown(&thrown, false);
                 let message = failure.message.clone();
-                self.events.note(failure, Where::initialiser(number), &image);
+                self.events.note(failure, Where::initialiser(number));
                 finish(number, *image, &mut self.stack, &mut self.events);
                 return Err(LoadError::Initialiser(message));
             }
             Err(MapError::Abandoned { image }) => {
                 let failure = Failure::caught(faults::take(), OF_INITIALISERS);
                 let message = failure.message.clone();
-                self.events.note(failure, Where::initialiser(number), &image);
+                self.events.note(failure, Where::initialiser(number));
+                self.events.part_with(number, &image);
                 return Err(LoadError::Initialiser(message));
             }
             Err(error) => return Err(LoadError::Map(error.to_string())),
         };
         let on_request = image.hook(EntryPoint::OnRequest).ok_or(LoadError::NoHook)?;
-        Ok(Generation { number, on_request, users: 0, decided: 0, faults: 0, image })
+        Ok(Generation { number, on_request, users: 0, decided: 0, image })
     }
 
     /// Calls `on_request` of the active generation, and where it fails and the policy says so of the
@@ -215,9 +208,8 @@ impl Scripts {
                 (Err(thrown), _) => Failure::thrown(&thrown, generation.image.is_exhausted()),
             },
         };
-        generation.faults += 1;
         let place = Where::request(generation.number, request, &self.faults);
-        self.events.note(failure, place, &generation.image);
+        self.events.note(failure, place);
         None
     }
 
@@ -275,7 +267,9 @@ impl Scripts {
 
     /// A fault that was not told yet, if one may be told now.
     pub fn next_fault(&mut self) -> Option<Fault> {
-        self.events.next()
+        let mut generations = self.generations.iter();
+        self.events
+            .next(|number| Some(&generations.find(|generation| generation.number == number)?.image))
     }
 
     /// Whether a script was left in the middle of something in this process, or has used up its
@@ -308,7 +302,6 @@ impl Scripts {
             generation: found.number,
             requests: found.users,
             decided: found.decided,
-            faults: found.faults,
             memory_bytes: found.image.heap_bytes_in_use(),
         })
     }
@@ -336,8 +329,9 @@ fn finish(number: u64, mut image: Mapped, stack: &mut HookStack, events: &mut Ev
     });
     if !came_back {
         let failure = Failure::caught(faults::take(), OF_INITIALISERS);
-        events.note(failure, Where::destructor(number), &image);
+        events.note(failure, Where::destructor(number));
     }
+    events.part_with(number, &image);
 }
 
 impl Enter for HookStack {

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use heritage::{Fault, FaultKind};
+use heritage::{FaultKind, InheritedImage};
 use hook::{Arena, Decision, Names, RequestView, Scripts};
 
 /// `mov dword ptr [rdi], 4; mov rax, rdi; ret`: closes the connection.
@@ -118,7 +118,8 @@ fn what_code_does_wrong_ends_its_call_and_nothing_else() {
         let slot = (generation % u64::from(Arena::SLOTS)) as u8;
         let file = image::Writer::hook_of(arena.slot(slot), code).expect("an image");
         image::seal(&file, arena.slot(slot)).expect("a good one");
-        scripts.load(generation, slot, file, 1 << 20).expect("it has no initialisers");
+        let image = InheritedImage { generation, slot, file };
+        scripts.load(image, 1 << 20).expect("it has no initialisers");
     };
     for Case { does, code, kind, message } in CASES {
         for _ in 0..3 {
@@ -126,7 +127,7 @@ fn what_code_does_wrong_ends_its_call_and_nothing_else() {
             let (held, decision) = scripts.on_request(&request());
             assert_eq!(decision, Decision::Failed, "{does}");
             scripts.release(held);
-            let fault = told(&mut scripts);
+            let fault = scripts.next_fault().expect("there are fewer than may be told at once");
             assert_eq!(fault.kind, *kind, "{does}: {}", fault.message);
             assert!(fault.message.contains(message), "{does}: {}", fault.message);
             load(&mut scripts, CLOSES);
@@ -137,14 +138,4 @@ fn what_code_does_wrong_ends_its_call_and_nothing_else() {
         }
     }
     assert!(scripts.is_tainted());
-}
-
-/// The next fault; only so many are told in a second.
-fn told(scripts: &mut Scripts) -> Fault {
-    loop {
-        if let Some(fault) = scripts.next_fault() {
-            return fault;
-        }
-        std::thread::sleep(std::time::Duration::from_millis(10));
-    }
 }

@@ -258,11 +258,6 @@ impl Mapped {
         self.is_ruined = true;
     }
 
-    /// Whether a call was abandoned.
-    pub fn is_ruined(&self) -> bool {
-        self.is_ruined
-    }
-
     /// The file, as it is mapped for debuggers: an ELF file with symbols and line tables.
     pub fn file(&self) -> &[u8] {
         &self.debugged.file

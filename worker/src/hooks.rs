@@ -4,10 +4,9 @@
 //! the one that serves.
 
 use std::cell::RefCell;
-use std::os::fd::OwnedFd;
 use std::rc::Rc;
 
-use heritage::Fault;
+use heritage::{Fault, InheritedImage};
 use hook::{Decision, Held, Holding, LoadError, Loaded, RequestView, Scripts};
 
 /// The script side of a worker. Documented at [`Scripts`], whose methods these are.
@@ -15,21 +14,9 @@ pub trait Hooks {
     /// Takes over what happens when a script fails.
     fn configure(&mut self, faults: &settings::Faults);
     /// Maps an image and makes it the active generation.
-    fn load(
-        &mut self,
-        generation: u64,
-        slot: u8,
-        file: OwnedFd,
-        memory_bytes_max: u64,
-    ) -> Result<Loaded, LoadError>;
+    fn load(&mut self, image: InheritedImage, memory_bytes_max: u64) -> Result<Loaded, LoadError>;
     /// Maps an image beside the active one.
-    fn stand_by(
-        &mut self,
-        generation: u64,
-        slot: u8,
-        file: OwnedFd,
-        memory_bytes_max: u64,
-    ) -> Result<Loaded, LoadError>;
+    fn stand_by(&mut self, image: InheritedImage, memory_bytes_max: u64) -> Result<(), LoadError>;
     /// Decides about a request.
     fn on_request(&mut self, request: &RequestView<'_>) -> (Held, Decision<'_>);
     /// Ends a request's hold on its generation.
@@ -52,23 +39,11 @@ impl Hooks for Scripts {
     fn configure(&mut self, faults: &settings::Faults) {
         Scripts::configure(self, faults);
     }
-    fn load(
-        &mut self,
-        generation: u64,
-        slot: u8,
-        file: OwnedFd,
-        memory_bytes_max: u64,
-    ) -> Result<Loaded, LoadError> {
-        Scripts::load(self, generation, slot, file, memory_bytes_max)
+    fn load(&mut self, image: InheritedImage, memory_bytes_max: u64) -> Result<Loaded, LoadError> {
+        Scripts::load(self, image, memory_bytes_max)
     }
-    fn stand_by(
-        &mut self,
-        generation: u64,
-        slot: u8,
-        file: OwnedFd,
-        memory_bytes_max: u64,
-    ) -> Result<Loaded, LoadError> {
-        Scripts::stand_by(self, generation, slot, file, memory_bytes_max)
+    fn stand_by(&mut self, image: InheritedImage, memory_bytes_max: u64) -> Result<(), LoadError> {
+        Scripts::stand_by(self, image, memory_bytes_max)
     }
     fn on_request(&mut self, request: &RequestView<'_>) -> (Held, Decision<'_>) {
         Scripts::on_request(self, request)

@@ -67,7 +67,7 @@ pub fn serve<H: Hooks>(hooks: H, inheritance: Inheritance) -> i32 {
         }
     };
     let first = match image {
-        Some(image) => worker.load(image.generation, image.slot, image.file, &settings),
+        Some(image) => worker.load(image, &settings),
         None => worker.begin_without_scripts(&settings),
     };
     match first {

@@ -3,7 +3,7 @@
 use std::os::fd::OwnedFd;
 use std::sync::atomic::Ordering::Relaxed;
 
-use heritage::{Order, Report};
+use heritage::{InheritedImage, Order, Report};
 
 use crate::event_loop::{Lifecycle, Worker};
 use crate::hooks::Hooks;
@@ -16,7 +16,10 @@ impl<H: Hooks> Worker<H> {
                 let failed = |reason| Report::LoadFailed { generation, reason };
                 let report = match (files.pop(), files.pop()) {
                     (Some(settings), Some(image)) => match heritage::read_settings(settings) {
-                        Ok(settings) => self.load(generation, slot, image, &settings),
+                        Ok(settings) => {
+                            let image = InheritedImage { generation, slot, file: image };
+                            self.load(image, &settings)
+                        }
                         Err(error) => failed(format!("the settings cannot be read: {error}")),
                     },
                     _ => failed("the order came without an image and settings".to_owned()),
@@ -25,16 +28,17 @@ impl<H: Hooks> Worker<H> {
                 self.send_reports();
             }
             Order::StandBy { generation, slot } => {
-                let Some(image) = files.pop() else {
+                let Some(file) = files.pop() else {
                     return tracing::error!(
                         generation,
                         "an order to stand by came without an image"
                     );
                 };
                 let memory_bytes_max = self.ctx.limits.script_memory_bytes;
-                let stands_by = self.hooks.stand_by(generation, slot, image, memory_bytes_max);
+                let image = InheritedImage { generation, slot, file };
+                let stands_by = self.hooks.stand_by(image, memory_bytes_max);
                 self.reports.push_back(match stands_by {
-                    Ok(_) => Report::StandsBy { generation },
+                    Ok(()) => Report::StandsBy { generation },
                     Err(error) => Report::LoadFailed { generation, reason: error.to_string() },
                 });
                 self.send_reports();
@@ -65,13 +69,8 @@ impl<H: Hooks> Worker<H> {
 
     /// Maps an image and takes over the settings that belong to it; new requests go there from then on.
     /// A failure leaves the generation before it active, with its settings.
-    pub(crate) fn load(
-        &mut self,
-        generation: u64,
-        slot: u8,
-        image: OwnedFd,
-        settings: &[u8],
-    ) -> Report {
+    pub(crate) fn load(&mut self, image: InheritedImage, settings: &[u8]) -> Report {
+        let generation = image.generation;
         let settings = match parsed(settings) {
             Ok(settings) => settings,
             Err(reason) => return Report::LoadFailed { generation, reason },
@@ -79,7 +78,7 @@ impl<H: Hooks> Worker<H> {
         let memory_bytes_max = settings.limits.script_memory_bytes;
         // The one before may be unmapped right after: this is the last that is told of it.
         self.tell_holdings();
-        match self.hooks.load(generation, slot, image, memory_bytes_max) {
+        match self.hooks.load(image, memory_bytes_max) {
             Ok(loaded) => {
                 self.configure(settings);
                 self.page.generation.store(generation, Relaxed);

@@ -62,7 +62,6 @@ impl<H: Hooks> Worker<H> {
                 generation: held.generation,
                 requests: u64::from(held.requests),
                 decided: held.decided,
-                faults: held.faults,
                 memory_bytes: held.memory_bytes,
                 oldest: found.map(|(_, since_ms, target)| Oldest {
                     since_ms: *since_ms,

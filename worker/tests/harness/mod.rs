@@ -40,15 +40,15 @@ pub(crate) struct Decider {
 impl Hooks for Decider {
     fn configure(&mut self, _: &settings::Faults) {}
 
-    fn load(&mut self, generation: u64, _: u8, _: OwnedFd, _: u64) -> Result<Loaded, LoadError> {
-        match generation {
+    fn load(&mut self, image: InheritedImage, _: u64) -> Result<Loaded, LoadError> {
+        match image.generation {
             13 => Err(LoadError::NoHook),
             _ => Ok(Loaded { map_us: 1 }),
         }
     }
 
-    fn stand_by(&mut self, _: u64, _: u8, _: OwnedFd, _: u64) -> Result<Loaded, LoadError> {
-        Ok(Loaded { map_us: 1 })
+    fn stand_by(&mut self, _: InheritedImage, _: u64) -> Result<(), LoadError> {
+        Ok(())
     }
 
     fn on_request(&mut self, request: &RequestView<'_>) -> (Held, Decision<'_>) {
@@ -110,7 +110,7 @@ impl Hooks for Decider {
 
     fn holdings(&self) -> impl Iterator<Item = Holding> {
         let requests = self.held.load(Ordering::SeqCst) as u32;
-        std::iter::once(Holding { generation: 1, requests, decided: 0, faults: 0, memory_bytes: 0 })
+        std::iter::once(Holding { generation: 1, requests, decided: 0, memory_bytes: 0 })
     }
 
     fn settle(&mut self) {}
