@@ -18,7 +18,11 @@ use crate::pch;
 /// Whether a path is one of the embedded headers, by where it is: a header that a script includes, and
 /// nobody's who wrote a script.
 pub fn is_header(path: &str) -> bool {
-    SEARCH.split(':').chain([KILN_INCLUDE]).any(|folder| Path::new(path).starts_with(folder))
+    header_folders().any(|folder| Path::new(path).starts_with(folder))
+}
+
+fn header_folders() -> impl Iterator<Item = &'static str> {
+    SEARCH.split(':').chain([KILN_INCLUDE])
 }
 
 /// Where the precompiled header is.
@@ -71,10 +75,9 @@ impl ScriptFiles {
     /// Whether the binary alone says what is at a path, and the machine does not matter.
     pub(crate) fn is_embedded(&self, path: &str) -> bool {
         let path = Path::new(path);
-        let mut folders = SEARCH.split(':').chain([KILN_INCLUDE]);
-        let is_near = |folder| path.starts_with(folder) || Path::new(folder).starts_with(path);
+        let is_near = |folder: &str| path.starts_with(folder) || Path::new(folder).starts_with(path);
         path == Path::new(PCH_PATH)
-            || (folders.any(is_near) && !self.roots.iter().any(|root| path.starts_with(root)))
+            || (header_folders().any(is_near) && !self.roots.iter().any(|root| path.starts_with(root)))
     }
 
     /// A file as the operator would name it: relative to the working folder if `named` is.
