@@ -12,7 +12,7 @@
 //! ```
 //!
 //! A call that has used up its budget is stopped only where that breaks nothing of the host's: not
-//! in the heap or in an effect, and not in the unwinder, which holds a lock. Then the next tick tries
+//! in the heap or in an effect, and not in the unwinder, which may hold a lock. Then the next tick tries
 //! again.
 //!
 //! Handlers run on a stack of their own. A fault in a handler, of the unwinder over a stack that the
@@ -20,6 +20,7 @@
 
 use std::ffi::{c_int, c_void};
 use std::io;
+use std::ops::Range;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use fence::{Violated, Violation, strict};
@@ -89,7 +90,8 @@ static RECOVERS: AtomicBool = AtomicBool::new(true);
 
 /// What a call may use, and what was seen of the one that runs.
 struct Budget {
-    guard: std::ops::Range<usize>,
+    guard: Range<usize>,
+    frames: Range<usize>,
     allowance: Allowance,
     /// The call that the last tick found, and how many in a row did.
     seen: u64,
@@ -102,6 +104,7 @@ struct Budget {
 
 static BUDGET: OfThread<Budget> = OfThread::new(Budget {
     guard: 0..0,
+    frames: 0..0,
     allowance: Allowance { cpu_ms: u64::MAX, wall_ms: u64::MAX },
     seen: 0,
     ticks: 0,
@@ -123,7 +126,8 @@ const FAULTS: [Signal; 7] = [
 /// Catches faults from now on.
 pub(crate) fn install(stack: &HookStack) -> io::Result<()> {
     // SAFETY: nobody is on a hook stack.
-    unsafe { BUDGET.get() }.guard = stack.guard();
+    let budget = unsafe { BUDGET.get() };
+    (budget.guard, budget.frames) = (stack.guard(), stack.frames());
     make_handler_stack()?;
     let ticks = [Signal::SIGPROF, Signal::SIGVTALRM];
     // A fault in a handler has to be caught, and a tick is not to interrupt one.
@@ -248,7 +252,8 @@ extern "C" fn on_fault(signal: c_int, info: *mut siginfo_t, context: *mut c_void
         if note.kind == FaultKind::SegmentationFault && guard.contains(&address_of(info)) {
             note.kind = FaultKind::StackOverflow;
         }
-        trace(note, context);
+        // SAFETY: as above.
+        trace(note, &unsafe { BUDGET.get() }.frames, context);
     }
     land(context, landing);
 }
@@ -277,8 +282,7 @@ fn ends_call(signal: c_int, is_script: bool, context: &mut ucontext_t) -> bool {
             .then_some(FaultKind::WallBudget),
     };
     let Some(kind) = kind else { return false };
-    let at = context.uc_mcontext.gregs[libc::REG_RIP as usize] as usize;
-    if !is_script || image::runtime::is_unwinder(at) {
+    if !is_script || is_unwinding(&budget.frames, context) {
         budget.late += 1;
         if budget.late > LATE_TICKS_MAX {
             // SAFETY: ends the process, with a core where that is wanted.
@@ -295,7 +299,7 @@ fn ends_call(signal: c_int, is_script: bool, context: &mut ucontext_t) -> bool {
     note.kind = kind;
     note.signal = None;
     note.message.clear();
-    trace(note, context);
+    trace(note, &budget.frames, context);
     land(context, landing);
     true
 }
@@ -320,14 +324,27 @@ impl Budget {
     }
 }
 
-/// Notes where the interrupted code is, and who called it.
-fn trace(note: &mut Note, context: &mut ucontext_t) {
-    note.count = 0;
-    let registers = &mut context.uc_mcontext.gregs;
+/// Whether the unwinder was interrupted, which holds a lock, or the library that it takes the lock of.
+fn is_unwinding(frames: &Range<usize>, context: &ucontext_t) -> bool {
+    let registers = &context.uc_mcontext.gregs;
     let at = registers[libc::REG_RIP as usize] as usize;
-    if image::runtime::is_unwinder(at) {
+    let top = (registers[libc::REG_RSP as usize] as usize).next_multiple_of(size_of::<usize>());
+    // Who has a stack of its own is not the unwinder.
+    let top = if frames.contains(&top) { top } else { frames.end };
+    let words = (frames.end - top) / size_of::<usize>();
+    // SAFETY: so many words of the hook stack are above its pointer, and nobody writes them meanwhile.
+    let stack = unsafe { std::slice::from_raw_parts(top as *const usize, words) };
+    image::runtime::is_unwinding(at, stack)
+}
+
+/// Notes where the interrupted code is, and who called it.
+fn trace(note: &mut Note, frames: &Range<usize>, context: &mut ucontext_t) {
+    note.count = 0;
+    if is_unwinding(frames, context) {
         return;
     }
+    let registers = &mut context.uc_mcontext.gregs;
+    let at = registers[libc::REG_RIP as usize] as usize;
     let mut from = image::runtime::Interrupted { at, is_call: false };
     if image::runtime::function_start(at).is_none() {
         // A call of what is no function: the caller's address is on top of its stack.
@@ -460,6 +477,7 @@ mod tests {
     fn budget() -> Budget {
         Budget {
             guard: 0..0,
+            frames: 0..0,
             allowance: Allowance { cpu_ms: 15, wall_ms: 1 },
             seen: 0,
             ticks: 0,

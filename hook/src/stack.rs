@@ -241,6 +241,12 @@ impl HookStack {
         let lowest = self.lowest.as_ptr() as usize;
         lowest..lowest + GUARD_BYTES
     }
+
+    /// Addresses of the stack itself.
+    pub(crate) fn frames(&self) -> Range<usize> {
+        let lowest = self.guard().end;
+        lowest..lowest + STACK_BYTES
+    }
 }
 
 impl Drop for HookStack {

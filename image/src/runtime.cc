@@ -1,6 +1,7 @@
 // What an image needs of a C++ runtime beside libstdc++ and memory: guarded entry, and static and
 // thread-local objects whose life is their image's and not the process's.
 
+#include <algorithm>
 #include <cstddef>
 #include <cstdint>
 #include <cstdio>
@@ -15,6 +16,7 @@
 #include <typeinfo>
 #include <unistd.h>
 #include <unwind.h>
+#include <utility>
 #include <vector>
 
 #include "heap.h"
@@ -172,8 +174,16 @@ constexpr size_t ADDRESSES_MAX = 32;
 uintptr_t thrown_at[ADDRESSES_MAX];
 size_t thrown_at_count;
 
-// Code of the unwinder's library. Its locks are its own: who interrupts it must not call it.
+// Code of the unwinder's library, and of the other libraries, whose locks that one takes: who interrupts
+// it must not call it.
 Range unwinder{0, 0};
+constexpr size_t LIBRARIES_MAX = 32;
+Range libraries[LIBRARIES_MAX];
+size_t libraries_count;
+
+// Words of a stack among which the unwinder's return address is, if what was interrupted is a function
+// that it called: those that take and release locks have small frames.
+constexpr size_t UNWINDER_WORDS_MAX = 64;
 
 // A walk over the frames of code that an image's entry has called, innermost first.
 struct Walk {
@@ -247,19 +257,22 @@ _Unwind_Reason_Code step(_Unwind_Context *context, void *argument) {
   return _URC_NO_REASON;
 }
 
-int find_unwinder(dl_phdr_info *info, size_t, void *) {
-  auto sought = reinterpret_cast<uintptr_t>(&_Unwind_RaiseException);
-  uintptr_t start = UINTPTR_MAX, end = 0;
+// Notes where the code of a library is; the first one that is told is the program itself.
+int note_library(dl_phdr_info *info, size_t, void *is_program) {
+  if (std::exchange(*static_cast<bool *>(is_program), false)) return 0;
+  Range range{UINTPTR_MAX, 0};
   for (int i = 0; i < info->dlpi_phnum; i++) {
     auto &segment = info->dlpi_phdr[i];
     if (segment.p_type != PT_LOAD) continue;
     uintptr_t first = info->dlpi_addr + segment.p_vaddr;
-    if (first < start) start = first;
-    if (first + segment.p_memsz > end) end = first + segment.p_memsz;
+    range.start = std::min<uintptr_t>(range.start, first);
+    range.end = std::max<uintptr_t>(range.end, first + segment.p_memsz);
   }
-  if (sought < start || sought >= end) return 0;
-  unwinder = Range{start, end};
-  return 1;
+  if (range.has(reinterpret_cast<void *>(&_Unwind_RaiseException)))
+    unwinder = range;
+  else if (libraries_count < LIBRARIES_MAX)
+    libraries[libraries_count++] = range;
+  return 0;
 }
 
 // GDB's JIT interface ("JIT Compilation Interface" in its manual): a list of ELF files in memory, and
@@ -425,14 +438,25 @@ void kiln_backtrace(uintptr_t begin, bool is_call, uintptr_t *addresses, size_t 
 // loads now.
 void kiln_prepare_for_faults() {
   std::set_terminate(kiln_terminate);
-  dl_iterate_phdr(find_unwinder, nullptr);
+  bool is_program = true;
+  libraries_count = 0;
+  dl_iterate_phdr(note_library, &is_program);
   uintptr_t address;
   size_t count = 0;
   kiln_backtrace(0, false, &address, &count, 1);
 }
 
-bool kiln_is_unwinder(uintptr_t address) {
-  return unwinder.has(reinterpret_cast<const void *>(address));
+// Whether code that was interrupted is the unwinder, or a function of another library that it called:
+// one of its locks may be held. `stack` to `end` is what is on the stack.
+bool kiln_is_unwinding(uintptr_t at, const uintptr_t *stack, const uintptr_t *end) {
+  auto is_unwinder = [](uintptr_t word) {
+    return unwinder.has(reinterpret_cast<const void *>(word));
+  };
+  if (is_unwinder(at)) return true;
+  auto has_it = [at](Range range) { return range.has(reinterpret_cast<const void *>(at)); };
+  if (std::none_of(libraries, libraries + libraries_count, has_it)) return false;
+  size_t words = std::min<size_t>(end - stack, UNWINDER_WORDS_MAX);
+  return std::any_of(stack, stack + words, is_unwinder);
 }
 
 // A call into an image was left in the middle: what its frames would have put back is put back.

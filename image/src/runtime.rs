@@ -35,7 +35,7 @@ mod ffi {
         pub(super) static kiln_once_call: c_void;
         pub(super) fn kiln_call_abandoned();
         pub(super) fn kiln_prepare_for_faults();
-        pub(super) fn kiln_is_unwinder(address: usize) -> bool;
+        pub(super) fn kiln_is_unwinding(at: usize, stack: *const usize, end: *const usize) -> bool;
         pub(super) fn kiln_thrown_at(addresses: *mut *const usize) -> usize;
         pub(super) fn kiln_backtrace(
             begin: usize,
@@ -186,12 +186,14 @@ pub fn prepare_for_faults() {
     unsafe { ffi::kiln_prepare_for_faults() };
 }
 
-/// Whether this is code of the unwinder, which holds a lock: who interrupts it must not ask for a
-/// backtrace or for a function.
+/// Whether code that was interrupted at this address is the unwinder, or something that it called: then
+/// it may hold a lock, and nobody must ask for a backtrace or for a function. `stack` is what is on the
+/// stack above the interrupted code.
 #[allow(unsafe_code)]
-pub fn is_unwinder(address: usize) -> bool {
-    // SAFETY: it compares numbers.
-    unsafe { ffi::kiln_is_unwinder(address) }
+pub fn is_unwinding(at: usize, stack: &[usize]) -> bool {
+    let words = stack.as_ptr_range();
+    // SAFETY: it reads no more than what is there, and compares numbers.
+    unsafe { ffi::kiln_is_unwinding(at, words.start, words.end) }
 }
 
 /// Where the function begins that has code at this address; none if no function is known there.

@@ -75,9 +75,11 @@ impl ScriptFiles {
     /// Whether the binary alone says what is at a path, and the machine does not matter.
     pub(crate) fn is_embedded(&self, path: &str) -> bool {
         let path = Path::new(path);
-        let is_near = |folder: &str| path.starts_with(folder) || Path::new(folder).starts_with(path);
+        let is_near =
+            |folder: &str| path.starts_with(folder) || Path::new(folder).starts_with(path);
         path == Path::new(PCH_PATH)
-            || (header_folders().any(is_near) && !self.roots.iter().any(|root| path.starts_with(root)))
+            || (header_folders().any(is_near)
+                && !self.roots.iter().any(|root| path.starts_with(root)))
     }
 
     /// A file as the operator would name it: relative to the working folder if `named` is.

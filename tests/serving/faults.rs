@@ -336,6 +336,17 @@ fn a_hook_that_stands_still_is_stopped_by_the_clock() {
     assert_eq!(fault["kind"], "wall-budget", "{fault:#}");
 }
 
+/// The unwinder takes locks, and each tick finds it at another place.
+#[test]
+fn a_loop_of_exceptions_is_stopped_wherever_the_unwinder_is() {
+    let config = "[faults]\nhook_cpu_ms = 10\nprobation_faults = 0\n";
+    let kiln = Kiln::builder().script(FAILING).config(config).workers(2).start();
+    for _ in 0..40 {
+        kiln.get("/loop-throw").expect_status(500);
+    }
+    assert_eq!(kiln.status()["deaths"], Value::Array(Vec::new()));
+}
+
 /// Most of the time is spent in the C++ library, which Kiln has compiled.
 #[test]
 fn a_regular_expression_that_backtracks_for_ever_is_stopped() {
