@@ -141,21 +141,17 @@ pub(crate) fn describe(
     fields: &mut Vec<Field>,
     client: &mut (IpAddr, String),
 ) -> Request {
-    let mut common = [0; COMMON_FIELDS.len()];
-    fields.clear();
-    for (index, field) in request.fields.iter().enumerate() {
-        fields.push(Field { name: Str::lend(field.name), value: Str::lend(field.value) });
-        let place = field::common_index(field.name).map(|place| &mut common[place]);
-        if let Some(place) = place
-            && *place == 0
-        {
-            *place = u16::try_from(index + 1).unwrap_or(0);
-        }
-    }
     // Requests of one client come together: its address is rarely written anew.
     if client.0 != request.client.ip() {
         *client = (request.client.ip(), request.client.ip().to_string());
     }
+    fields.clear();
+    fields.extend(
+        request
+            .fields
+            .iter()
+            .map(|field| Field { name: Str::lend(field.name), value: Str::lend(field.value) }),
+    );
     Request {
         method: Str::lend(request.method),
         target: Str::lend(request.target),
@@ -166,6 +162,21 @@ pub(crate) fn describe(
         fields: fields.as_ptr(),
         fields_count: fields.len() as u32,
         client_port: request.client.port(),
-        common,
+        common: [0; COMMON_FIELDS.len()],
+    }
+}
+
+impl Request {
+    /// Notes where the common ones are among `fields`; in place, since the CPU waits where it copies
+    /// together what it has just written in smaller pieces.
+    pub(crate) fn note_common(&mut self, fields: &[crate::Field<'_>]) {
+        for (index, field) in fields.iter().enumerate() {
+            let place = field::common_index(field.name).map(|place| &mut self.common[place]);
+            if let Some(place) = place
+                && *place == 0
+            {
+                *place = u16::try_from(index + 1).unwrap_or(0);
+            }
+        }
     }
 }

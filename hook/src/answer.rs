@@ -55,11 +55,15 @@ fn lent(text: Str, limit: usize) -> Option<&'static [u8]> {
     // SAFETY: `abi.h`: what an action points to lives until the host has read it. If it does not, the
     // call is abandoned here.
     let bytes = unsafe { text.bytes(limit) }?;
-    for byte in bytes.iter().step_by(PAGE_BYTES).chain(bytes.last()) {
-        // SAFETY: as above.
-        unsafe { std::ptr::from_ref(byte).read_volatile() };
-    }
+    bytes.iter().step_by(PAGE_BYTES).for_each(touch);
+    bytes.last().map(touch);
     Some(bytes)
+}
+
+/// Reads a byte, whatever it is.
+fn touch(byte: &u8) {
+    // SAFETY: it is a reference; if what it leads to cannot be read, the call is abandoned here.
+    unsafe { std::ptr::from_ref(byte).read_volatile() };
 }
 
 /// Collects a reply's fields in the order in which the script added them.

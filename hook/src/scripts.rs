@@ -157,14 +157,14 @@ impl Scripts {
             return (Held(0), Decision::Failed);
         };
         faults::allow(self.of_hooks);
-        let mut decided_by = active;
-        let mut answer = self.ask(active, request);
-        if answer.is_none() && self.faults.policy == settings::Policy::Previous {
-            let standing_by = self.standing_by.and_then(|number| self.position(number));
-            if let Some(at) = standing_by.filter(|at| *at != active) {
-                (decided_by, answer) = (at, self.ask(at, request));
-            }
-        }
+        // It is written once and read where it stands: a copy of what was just written in other pieces
+        // makes the CPU wait, each time for as long as all of the switch to the hook's stack takes.
+        let mut answer = None;
+        self.ask(active, request, &mut answer);
+        let decided_by = match answer {
+            None => self.ask_standing_by(request, &mut answer).unwrap_or(active),
+            Some(_) => active,
+        };
         let generation = &mut self.generations[decided_by];
         generation.users += 1;
         let held = Held(generation.number);
@@ -181,36 +181,53 @@ impl Scripts {
         (held, decision)
     }
 
-    /// What one generation answers; none if it fails, which is noted.
-    fn ask(&mut self, at: usize, request: &RequestView<'_>) -> Option<Answer> {
+    /// Asks the generation that stands by, if that is the policy, and says which one it is.
+    #[cold]
+    fn ask_standing_by(
+        &mut self,
+        request: &RequestView<'_>,
+        answer: &mut Option<Answer>,
+    ) -> Option<usize> {
+        let is_wanted = self.faults.policy == settings::Policy::Previous;
+        let at = self.position(self.standing_by.filter(|_| is_wanted)?)?;
+        let is_another = at + 1 < self.generations.len();
+        is_another.then(|| self.ask(at, request, answer))?;
+        Some(at)
+    }
+
+    /// What one generation answers; there stays none if it fails, which is noted.
+    #[inline(always)]
+    fn ask(&mut self, at: usize, request: &RequestView<'_>, answer: &mut Option<Answer>) {
         let generation = &mut self.generations[at];
         generation.decided += 1;
         generation.image.begin_call(self.faults.request_memory_bytes);
+        let mut action = abi::Action::NONE;
+        let mut described = abi::describe(request, &mut self.fields, &mut self.client);
+        described.note_common(request.fields);
         let mut frame = Frame {
             hook: generation.on_request,
-            request: abi::describe(request, &mut self.fields, &mut self.client),
-            action: abi::Action::NONE,
-            thrown: Thrown::NOTHING,
+            request: &mut described,
+            action: &mut action,
             reply_fields: &mut self.reply_fields,
-            answer: Err("none"),
+            answer,
+            wrong: None,
         };
         self.call.reset(generation.number);
         let stack = &self.stack;
         let ended = self.call.running(|| enter(stack, &mut frame));
-        let failure = match ended {
-            Ended::Abandoned => {
+        let failure = match (ended, frame.wrong) {
+            (Ended::Returned, None) => return,
+            (Ended::Returned, Some(Wrong::Answer(what))) => Failure::invalid_answer(what),
+            (Ended::Returned, Some(Wrong::Thrown(thrown))) => {
+                Failure::thrown(&thrown.described(), generation.image.is_exhausted())
+            }
+            (Ended::Abandoned, _) => {
                 generation.image.ruin();
                 Failure::caught(faults::take(), self.of_hooks)
             }
-            Ended::Returned => match (frame.thrown.described(), frame.answer) {
-                (Ok(()), Ok(answer)) => return Some(answer),
-                (Ok(()), Err(wrong)) => Failure::invalid_answer(wrong),
-                (Err(thrown), _) => Failure::thrown(&thrown, generation.image.is_exhausted()),
-            },
         };
         let place = Where::request(generation.number, request, &self.faults);
         self.events.note(failure, place);
-        None
     }
 
     /// Calls `on_request` of the active generation without any of its fences: on this stack, with no
@@ -224,7 +241,8 @@ impl Scripts {
         generation.users += 1;
         let held = Held(generation.number);
         let mut action = abi::Action::NONE;
-        let mut request = abi::describe(request, &mut self.fields, &mut self.client);
+        let mut described = abi::describe(request, &mut self.fields, &mut self.client);
+        described.note_common(request.fields);
         self.call.reset(generation.number);
         let address = generation.on_request.address() as *const c_void;
         let reply_fields = &mut self.reply_fields;
@@ -232,7 +250,7 @@ impl Scripts {
             // SAFETY: the address is that of a hook, whose answer the caller makes room for (System V
             // ABI).
             let answered = unsafe {
-                std::mem::transmute::<*const c_void, Bare>(address)(&mut action, &mut request);
+                std::mem::transmute::<*const c_void, Bare>(address)(&mut action, &mut described);
                 answer::read(&action, reply_fields)
             };
             answered.is_ok()
@@ -350,11 +368,17 @@ impl Enter for HookStack {
 /// What goes to the other stack and back.
 struct Frame<'a> {
     hook: Hook,
-    request: abi::Request,
-    action: abi::Action,
-    thrown: Thrown,
+    request: &'a mut abi::Request,
+    action: &'a mut abi::Action,
     reply_fields: &'a mut Fields,
-    answer: Result<Answer, &'static str>,
+    answer: &'a mut Option<Answer>,
+    wrong: Option<Wrong>,
+}
+
+/// Why a hook that has come back has not answered.
+enum Wrong {
+    Answer(&'static str),
+    Thrown(Thrown),
 }
 
 #[allow(unsafe_code)]
@@ -364,10 +388,13 @@ fn enter(stack: &HookStack, frame: &mut Frame<'_>) -> Ended {
         // structures are those of `abi.h`.
         unsafe {
             let frame = &mut *frame.cast::<Frame<'_>>();
-            let (action, request) = (&raw mut frame.action, &raw mut frame.request);
-            frame.thrown = frame.hook.call(action.cast(), request.cast());
-            if frame.thrown.is_nothing() {
-                frame.answer = answer::read(&frame.action, frame.reply_fields);
+            let (action, request) = (&raw mut *frame.action, &raw mut *frame.request);
+            match frame.hook.call(action.cast(), request.cast()) {
+                Err(thrown) => frame.wrong = Some(Wrong::Thrown(thrown)),
+                Ok(()) => match answer::read(frame.action, frame.reply_fields) {
+                    Err(what) => frame.wrong = Some(Wrong::Answer(what)),
+                    Ok(answer) => *frame.answer = Some(answer),
+                },
             }
         }
     }

@@ -16,7 +16,8 @@
 //! is (`runtime::call_abandoned`). The landing restores what a function has to preserve.
 //!
 //! How the CPU rounds, traps and flushes, which floating-point exceptions there were, and those flags
-//! that the host relies on are after a call as they were before: what a script sets is for that call.
+//! that the host relies on are after a call as a process begins with them: what a script sets is for
+//! that call, and the host sets nothing.
 //!
 //! Profilers follow frame pointers, which scripts have and the rest of the worker has not: there the
 //! register holds anything, and perf drops a chain of callers that ends in nonsense. So the chain ends
@@ -43,6 +44,11 @@ static LANDING: AtomicUsize = AtomicUsize::new(0);
 /// How often a stack was entered. Who looks twice and sees the same number sees the same call.
 static ENTERED: AtomicU64 = AtomicU64::new(0);
 
+/// What the control registers of floating-point arithmetic hold in a new process (System V ABI for
+/// AMD64, section 3.4.1): to the nearest, nothing traps, and of SSE no exception so far.
+const MXCSR_VALUE: u32 = 0x1f80;
+static MXCSR: u32 = MXCSR_VALUE;
+const X87_CONTROL: u32 = 0x37f;
 /// Bits of the x87 status word: the six exceptions and the fault of the register stack.
 const X87_EXCEPTIONS: u32 = 0x7f;
 
@@ -90,10 +96,6 @@ std::arch::global_asm!(
     "push r15",
     ".cfi_adjust_cfa_offset 8",
     ".cfi_rel_offset r15, 0",
-    "sub rsp, 8",
-    ".cfi_adjust_cfa_offset 8",
-    "stmxcsr [rsp]",
-    "fnstcw [rsp + 4]",
     "mov rbx, rsp",
     ".cfi_def_cfa_register rbx",
     "mov [rip + {landing}], rsp",
@@ -114,19 +116,17 @@ std::arch::global_asm!(
     "fnstcw [rsp - 4]",
     "fnstsw ax",
     "mov ecx, [rsp - 8]",
-    "mov dx, [rsp - 4]",
+    "movzx edx, word ptr [rsp - 4]",
     "and esi, {flags}",
     "and eax, {x87_exceptions}",
-    "xor ecx, [rsp]",
-    "xor dx, [rsp + 4]",
+    "xor ecx, {mxcsr_value}",
+    "xor edx, {x87_control}",
     "or eax, ecx",
-    "or ax, dx",
+    "or eax, edx",
     "or eax, esi",
     "jnz 3f",
     "2:",
     "mov qword ptr [rip + {landing}], 0",
-    "add rsp, 8",
-    ".cfi_adjust_cfa_offset -8",
     "pop r15",
     ".cfi_adjust_cfa_offset -8",
     ".cfi_restore r15",
@@ -146,31 +146,27 @@ std::arch::global_asm!(
     ".cfi_adjust_cfa_offset -8",
     ".cfi_restore rbp",
     "ret",
-    // It computes in another way than before. Exceptions are cleared before the control word is loaded,
-    // which would deliver those that wait.
+    // It computes in another way than before.
     "3:",
-    ".cfi_def_cfa_offset 64",
+    ".cfi_def_cfa_offset 56",
     ".cfi_offset rbp, -16",
     ".cfi_offset rbx, -24",
     ".cfi_offset r12, -32",
     ".cfi_offset r13, -40",
     ".cfi_offset r14, -48",
     ".cfi_offset r15, -56",
-    "fnclex",
-    "xor edi, edi",
+    "xor eax, eax",
     "4:",
-    "fldcw [rsp + 4]",
-    "ldmxcsr [rsp]",
+    "fninit", // X87_CONTROL, and no exceptions
+    "ldmxcsr [rip + {mxcsr}]",
     "pushfq",
     "and dword ptr [rsp], {no_flags}",
     "popfq",
-    "mov eax, edi",
     "jmp 2b",
     // Here the stack pointer is as it was before the switch, and nothing else is as it was.
     ".globl kiln_landing",
     "kiln_landing:",
-    "fninit",
-    "mov edi, 1",
+    "mov eax, 1",
     "jmp 4b",
     ".cfi_endproc",
     ".size kiln_on_stack, . - kiln_on_stack",
@@ -183,6 +179,9 @@ std::arch::global_asm!(
     ".size kiln_abandon, . - kiln_abandon",
     landing = sym LANDING,
     entered = sym ENTERED,
+    mxcsr = sym MXCSR,
+    mxcsr_value = const MXCSR_VALUE,
+    x87_control = const X87_CONTROL,
     x87_exceptions = const X87_EXCEPTIONS,
     flags = const FLAGS,
     no_flags = const !FLAGS,
@@ -218,6 +217,7 @@ impl HookStack {
     ///
     /// Nobody is on a hook stack, no exception leaves `function`, and what it has begun may be left as
     /// it is at any moment.
+    #[inline]
     pub(crate) unsafe fn call(
         &self,
         function: extern "C" fn(*mut c_void),

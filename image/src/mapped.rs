@@ -13,6 +13,7 @@ use std::ffi::{CStr, c_char, c_int, c_void};
 use std::mem::ManuallyDrop;
 use std::num::NonZeroUsize;
 use std::ops::Range;
+use std::ptr::NonNull;
 
 use nix::sys::mman::{MapFlags, ProtFlags, mmap, mmap_anonymous, mprotect};
 
@@ -305,8 +306,7 @@ impl Mapped {
             self.ruin();
             return Err(Failed::Abandoned);
         }
-        // SAFETY: the callee has set it.
-        unsafe { thrown(description) }.map_err(Failed::Thrown)
+        came_to(description).map_err(|thrown| Failed::Thrown(thrown.described()))
     }
 
     /// Runs, newest first, what the image has registered for its end, and then its finalisers, last
@@ -332,9 +332,8 @@ impl Mapped {
             if !is_left {
                 break;
             }
-            // SAFETY: the callee has set it.
-            if let Err(thrown) = unsafe { thrown(description) } {
-                told(&thrown);
+            if let Err(thrown) = came_to(description) {
+                told(&thrown.described());
             }
         }
         let finalisers = std::mem::take(&mut self.image.manifest.finalisers);
@@ -366,38 +365,34 @@ impl Hook {
         self.address
     }
 
-    /// Calls it: `action` is a `kiln_action` for its answer, `request` is a `kiln_request`. Answers what
-    /// came out of it beside.
+    /// Calls it: `action` is a `kiln_action` for its answer, `request` is a `kiln_request`.
     ///
     /// # Safety
     ///
     /// The image is still mapped, and both point to structures of its ABI version.
-    pub unsafe fn call(self, action: *mut c_void, request: *mut c_void) -> Thrown {
+    #[inline]
+    pub unsafe fn call(self, action: *mut c_void, request: *mut c_void) -> Result<(), Thrown> {
         let function = self.address as *const c_void;
         // SAFETY: the caller upholds it; exceptions end in the callee.
-        Thrown(unsafe { ffi::kiln_call_hook(self.heap, function, action, request) })
+        let description = unsafe { ffi::kiln_call_hook(self.heap, function, action, request) };
+        came_to(description)
     }
 }
 
-/// The exception that came out of a call, if one did: a pointer, since nearly all calls have none.
+/// The exception that came out of a call.
 #[derive(Debug)]
-#[must_use]
-pub struct Thrown(*mut c_char);
+pub struct Thrown(NonNull<c_char>);
 
+#[allow(unsafe_code)]
 impl Thrown {
-    /// There is none.
-    pub const NOTHING: Self = Thrown(std::ptr::null_mut());
-
-    /// Whether there is none.
-    pub fn is_nothing(&self) -> bool {
-        self.0.is_null()
-    }
-
     /// Its type and message.
-    #[allow(unsafe_code)]
-    pub fn described(self) -> Result<(), String> {
-        // SAFETY: the runtime gave the pointer, to be used once.
-        unsafe { thrown(self.0) }
+    pub fn described(self) -> String {
+        // SAFETY: the runtime made a string, for the caller to free once.
+        unsafe {
+            let text = CStr::from_ptr(self.0.as_ptr()).to_string_lossy().into_owned();
+            libc::free(self.0.as_ptr().cast());
+            text
+        }
     }
 }
 
@@ -409,22 +404,10 @@ fn function_count(table: &Range<u64>) -> usize {
     (table.end - table.start) as usize / size_of::<u64>()
 }
 
-/// What a guarded call came to.
-///
-/// # Safety
-///
-/// `description` is null, or a string that is for the caller to free.
-#[allow(unsafe_code)]
-unsafe fn thrown(description: *mut c_char) -> Result<(), String> {
-    if description.is_null() {
-        return Ok(());
-    }
-    // SAFETY: the caller upholds it.
-    unsafe {
-        let text = CStr::from_ptr(description).to_string_lossy().into_owned();
-        libc::free(description.cast());
-        Err(text)
-    }
+/// What a guarded call came to: null, or a string of the runtime that was given to nobody else.
+#[inline]
+fn came_to(description: *mut c_char) -> Result<(), Thrown> {
+    NonNull::new(description).map_or(Ok(()), |description| Err(Thrown(description)))
 }
 
 #[allow(unsafe_code)]

@@ -198,39 +198,22 @@ struct Walk {
 
 }  // namespace
 
-// kiln_selector says whose code runs, and in strict mode whether system calls are made: fence/src/strict.rs.
-//
-// The frames of code of an image are below one of this function, through which each is entered:
-// kiln_watched(function, a, b, c) calls function(a, b, c). An exception that gets so far is caught by
+// Calls code of an image: below all its frames is this one. An exception that gets so far is caught by
 // nobody in the image, and at that moment nothing is unwound yet (Itanium C++ ABI, level II, "search
-// phase").
-asm(R"(
-.text
-.globl kiln_watched
-.hidden kiln_watched
-.type kiln_watched,@function
-kiln_watched:
-  .cfi_startproc
-  .cfi_personality 0x1b, kiln_watch
-  push %rbp
-  .cfi_def_cfa_offset 16
-  .cfi_offset %rbp, -16
-  mov %rsp, %rbp
-  .cfi_def_cfa_register %rbp
-  mov %rdi, %rax
-  mov %rsi, %rdi
-  mov %rdx, %rsi
-  mov %rcx, %rdx
-  movb $1, kiln_selector(%rip)
-  call *%rax
-  movb $0, kiln_selector(%rip)
-  pop %rbp
-  .cfi_def_cfa %rsp, 8
-  ret
-  .cfi_endproc
-.size kiln_watched, . - kiln_watched
-)");
-extern "C" void *kiln_watched(const void *function, const void *a, const void *b, const void *c);
+// phase"), so this function has a personality of its own, kiln_watch, which C++ has no words for.
+//
+// kiln_selector says whose code runs, and in strict mode whether system calls are made: fence/src/strict.rs.
+extern "C" __attribute__((noinline)) void kiln_watched(const void *function, const void *a,
+                                                       const void *b, const void *c) {
+  using Function = void (*)(const void *, const void *, const void *);
+  asm(".cfi_personality 0x1b, kiln_watch");  // 0x1b: DW_EH_PE_pcrel | DW_EH_PE_sdata4
+  kiln_selector = 1;
+  reinterpret_cast<Function>(function)(a, b, c);
+  kiln_selector = 0;
+  // They are kept until here for debuggers, which find the request of a script whose optimised code
+  // has let go of it by what this frame called with what.
+  asm volatile("" : : "r"(function), "r"(a), "r"(b));
+}
 
 namespace {
 
@@ -400,11 +383,14 @@ void kiln_forget_image(uintptr_t start, uintptr_t end) {
 _Unwind_Reason_Code kiln_watch(int, _Unwind_Action actions, _Unwind_Exception_Class,
                                _Unwind_Exception *, _Unwind_Context *) {
   if (actions & _UA_SEARCH_PHASE) {
+    // The destructors that run before the next phase comes by here are still the script's code.
+    AsHost as_host;
     thrown_at_count = 0;
     Walk walk{0, true, false, true, thrown_at, &thrown_at_count, ADDRESSES_MAX};
     _Unwind_Backtrace(step, &walk);
+  } else {
+    kiln_selector = 0;
   }
-  kiln_selector = 0;
   return _URC_CONTINUE_UNWIND;
 }
 
@@ -505,21 +491,16 @@ bool kiln_run_destructor(Heap *heap, char **thrown) {
   return true;
 }
 
-// Calls a hook: kiln_action hook(kiln_request *), the action in memory.
-static void enter_hook(void *(*hook)(void *, void *), kiln_action *action, kiln_request *request) {
-  hook(action, request);
-  // They are kept until here for debuggers, which find the request of a script whose optimised code
-  // has let go of it by what this frame called with what.
-  asm volatile("" : : "r"(hook), "r"(action), "r"(request));
-}
-
+// Calls a hook: kiln_action hook(kiln_request *), the action in memory. Hooks don't nest: before and
+// after it no generation is running.
 char *kiln_call_hook(Heap *heap, void *(*hook)(void *, void *), kiln_action *action,
                      kiln_request *request) {
-  Running running(heap);
-  return guarded([&] {
-    kiln_watched(reinterpret_cast<const void *>(enter_hook), reinterpret_cast<const void *>(hook),
-                 action, request);
+  kiln_heap = heap;
+  char *thrown = guarded([&] {
+    kiln_watched(reinterpret_cast<const void *>(hook), action, request, nullptr);
   });
+  kiln_heap = nullptr;
+  return thrown;
 }
 
 // Runs a table of a program's initialisers; an exception that leaves one ends the process.

@@ -207,7 +207,15 @@ fn computing(places: &BTreeMap<&'static str, i64>, marker: &str) -> String {
     script
         + &format!(
             r#"
+// Its destructor runs when an exception that nobody catches is already found to be one.
+struct Late {{
+    ~Late() {{ at<int(int, int)>(kill_at)(1, 0); }}
+}};
 static long attempt(std::string_view path) {{
+    if (path == "/late") {{
+        Late late;
+        throw 1;
+    }}
     if (path == "/read") return at<int(const char*, int)>(open_at)("/etc/passwd", 0);
     if (path == "/write") return at<int(const char*, int, int)>(open_at)("{marker}", 0101, 0600);
     if (path == "/execute") {{
@@ -249,6 +257,8 @@ fn in_strict_mode_a_script_cannot_even_make_the_calls_that_its_worker_makes() {
         };
         if is_strict {
             kiln.until_logged("it made the system call socket; in strict mode scripts make none");
+            kiln.get("/late").expect_status(500);
+            kiln.until_logged("it made the system call kill; in strict mode scripts make none");
         }
         // The worker itself is free to.
         kiln.reload_with(FORWARDING);
