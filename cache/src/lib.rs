@@ -19,13 +19,12 @@ mod leavings;
 
 use std::fmt;
 
-use sha2::{Digest, Sha256};
 
 pub use folder::{Folder, Unusable};
 pub use keep::keep;
 pub use leavings::Leavings;
 
-/// Bytes of a SHA-256 digest.
+/// Bytes of a BLAKE3 digest.
 const DIGEST_BYTES: usize = 32;
 
 /// What a file begins with: a later format is another word.
@@ -98,13 +97,13 @@ impl fmt::Display for Name {
 
 /// Makes a name of parts, each of which counts with its length: `ab`, `c` is not `a`, `bc`.
 #[derive(Clone, Default)]
-pub struct Namer(Sha256);
+pub struct Namer(blake3::Hasher);
 
 impl Namer {
     /// One more part.
     pub fn part(mut self, bytes: impl AsRef<[u8]>) -> Self {
         let bytes = bytes.as_ref();
-        self.0.update((bytes.len() as u64).to_le_bytes());
+        self.0.update(&(bytes.len() as u64).to_le_bytes());
         self.0.update(bytes);
         self
     }
@@ -116,7 +115,7 @@ impl Namer {
 }
 
 fn digest_of(bytes: &[u8]) -> [u8; DIGEST_BYTES] {
-    Sha256::digest(bytes).into()
+    blake3::hash(bytes).into()
 }
 
 #[cfg(test)]

@@ -11,7 +11,6 @@ use memmap2::MmapMut;
 use object::elf;
 use object::endian::{LittleEndian as LE, U16, U32, U64};
 use object::pod::bytes_of;
-use sha2::{Digest, Sha256};
 
 use crate::Slot;
 use crate::format::{
@@ -206,15 +205,15 @@ impl Writer {
 
     /// A digest of all that was linked: two images are the same code if and only if it is the same.
     fn digest(&self, tail: &[u8]) -> [u8; BUILD_ID_BYTES] {
-        let mut digest = Sha256::new();
+        let mut digest = blake3::Hasher::new();
         for segment in &self.segments {
             let from = self.offset_of(segment.address) as usize;
-            digest.update(segment.address.to_le_bytes());
+            digest.update(&segment.address.to_le_bytes());
             digest.update(&self.alias[from..from + segment.file_bytes as usize]);
         }
         digest.update(tail);
         let digest = digest.finalize();
-        std::array::from_fn(|i| digest[i])
+        std::array::from_fn(|i| digest.as_bytes()[i])
     }
 
     /// The first page.
