@@ -11,19 +11,28 @@ macro_rules! table {
         }
         let names = include_str!(concat!(env!("OUT_DIR"), $names));
         let own = include_str!(concat!(env!("OUT_DIR"), $own));
-        Table { names, own, addresses: addresses(&raw const $symbol, names) }
+        let names = lines(names);
+        Table { addresses: addresses(&raw const $symbol, names.len()), names, own }
     }};
 }
 
 /// The addresses of a table, as many as there are names.
 #[allow(unsafe_code)]
-fn addresses(first: *const u64, names: &str) -> &'static [u64] {
+fn addresses(first: *const u64, count: usize) -> &'static [u64] {
     // SAFETY: the build wrote as many addresses as names, in the same order, into read-only memory.
-    unsafe { std::slice::from_raw_parts(first, names.lines().count()) }
+    unsafe { std::slice::from_raw_parts(first, count) }
+}
+
+/// Lines of a list of the build, each of which ends. There are more than ten thousand, and each compile
+/// wants them: `str::lines` takes a millisecond.
+fn lines(text: &'static str) -> Vec<&'static str> {
+    let mut from = 0;
+    let line = |end| &text[std::mem::replace(&mut from, end + 1)..end];
+    memchr::memchr_iter(b'\n', text.as_bytes()).map(line).collect()
 }
 
 struct Table {
-    names: &'static str,
+    names: Vec<&'static str>,
     own: &'static str,
     addresses: &'static [u64],
 }
@@ -57,8 +66,8 @@ pub fn program_groups() -> Vec<SymbolGroup> {
 
 /// Three lines a group: its head, Kiln's own names, and the numbers of the others in the table.
 fn groups(groups: &'static str, names: &'static str) -> Vec<SymbolGroup> {
-    let table: Vec<&str> = names.lines().map(unmarked).collect();
-    let lines: Vec<&str> = groups.lines().collect();
+    let table: Vec<&str> = lines(names).into_iter().map(unmarked).collect();
+    let heads: Vec<&str> = groups.lines().collect();
     let built = "the build wrote it";
     let group = |lines: &[&'static str]| {
         let (name, reason) = lines[0][1..].split_once("] ").expect(built);
@@ -68,13 +77,12 @@ fn groups(groups: &'static str, names: &'static str) -> Vec<SymbolGroup> {
         names.sort_unstable();
         SymbolGroup { name, reason, names }
     };
-    lines.chunks_exact(3).map(group).collect()
+    heads.chunks_exact(3).map(group).collect()
 }
 
 /// Whether a library that programs may use has this symbol.
 pub(crate) fn is_library(symbol: &str) -> bool {
-    let names: Vec<&str> =
-        include_str!(concat!(env!("OUT_DIR"), "/programs.names")).lines().collect();
+    let names = lines(include_str!(concat!(env!("OUT_DIR"), "/programs.names")));
     position(&names, symbol).is_some()
 }
 
@@ -118,8 +126,8 @@ impl SymbolTable {
             let binding = bindings.iter().find(|(bound, _)| *bound == name);
             *binding.unwrap_or_else(|| panic!("Kiln has no {name} of its own"))
         };
-        let (names, own) = (table.names.lines().collect(), table.own.lines().map(bind).collect());
-        Self { names, addresses: table.addresses, own }
+        let own = table.own.lines().map(bind).collect();
+        Self { names: table.names, addresses: table.addresses, own }
     }
 
     /// Address of a symbol, if it may be used.
