@@ -4,6 +4,7 @@ use crate::Part;
 use crate::bodies::{Direction, Transfers};
 use crate::demands::Demand;
 use crate::figures::Metric;
+use crate::load::Pace;
 use crate::peers::{FLOOR, HAPROXY, KILN, NGINX, Peer};
 
 /// A case.
@@ -22,7 +23,7 @@ pub(crate) struct Case {
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Traffic {
     /// Requests without a body, answered with 12 bytes.
-    Requests { is_pipelined: bool },
+    Requests(Pace),
     /// Bodies that a connection takes or sends one after the other.
     Bodies(Transfers),
 }
@@ -33,7 +34,7 @@ pub(crate) const ALL: [Case; 7] = [
         part: Part::Reply,
         name: "reply",
         is_forwarded: false,
-        traffic: Traffic::Requests { is_pipelined: false },
+        traffic: Traffic::Requests(Pace::Saturating),
         peers: &[&KILN, &NGINX, &HAPROXY],
         demand: Demand { metric: Metric::CpuUsPerRequest, beside: &[&NGINX], bound: 1.0 },
     },
@@ -41,7 +42,7 @@ pub(crate) const ALL: [Case; 7] = [
         part: Part::Proxied,
         name: "proxied",
         is_forwarded: true,
-        traffic: Traffic::Requests { is_pipelined: false },
+        traffic: Traffic::Requests(Pace::Saturating),
         peers: &[&KILN, &NGINX, &HAPROXY, &FLOOR],
         demand: Demand { metric: Metric::CpuUsPerRequest, beside: &[&NGINX, &HAPROXY], bound: 1.0 },
     },
@@ -49,7 +50,7 @@ pub(crate) const ALL: [Case; 7] = [
         part: Part::Pipelined,
         name: "pipelined",
         is_forwarded: false,
-        traffic: Traffic::Requests { is_pipelined: true },
+        traffic: Traffic::Requests(Pace::Pipelined),
         peers: &[&KILN, &NGINX, &HAPROXY],
         demand: Demand { metric: Metric::CpuUsPerRequest, beside: &[&NGINX], bound: 0.25 },
     },

@@ -122,11 +122,11 @@ impl<'a> Site<'a> {
 
     /// Starts Kiln on both cores, and waits for an answer.
     fn start(&self) -> anyhow::Result<Running> {
-        let cores = format!("{},{}", self.bench.cores.server, self.bench.cores.load);
+        let cores = self.bench.cores.both();
         let (log, config) = (self.folder.join("log"), self.folder.join("kiln.toml"));
         let started = Instant::now();
         let arguments = [Path::new("serve"), Path::new("-c"), &config];
-        let mut process = Process::start_on(&cores, &log, &self.bench.kiln, arguments)?;
+        let mut process = Process::start(&cores, &log, &self.bench.kiln, arguments)?;
         while load::fetch(self.address, "/ping").is_err() {
             process.check_alive()?;
             if started.elapsed() > READY_TIMEOUT {

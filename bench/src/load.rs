@@ -45,6 +45,21 @@ end
 request = function() return batch end
 "#;
 
+/// Has each connection wait for a millisecond between two requests: with all connections that is about
+/// half of what one core answers.
+const PAUSING: &str = "delay = function() return 1 end\n";
+
+/// How a connection of the load sends its requests.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Pace {
+    /// One after the other, as soon as there is an answer.
+    Saturating,
+    /// Several at a time.
+    Pipelined,
+    /// One after the other, with pauses: the server and the load have time left.
+    Pausing,
+}
+
 /// A load of one kind.
 #[derive(Debug)]
 pub(crate) struct Load {
@@ -69,17 +84,16 @@ pub(crate) struct Counted {
 }
 
 impl Load {
-    pub(crate) fn new(
-        core: usize,
-        folder: &std::path::Path,
-        is_pipelined: bool,
-    ) -> anyhow::Result<Self> {
+    pub(crate) fn new(core: usize, folder: &std::path::Path, pace: Pace) -> anyhow::Result<Self> {
         let depth = PIPELINE_DEPTH.to_string();
-        let script = match is_pipelined {
-            true => DONE.to_owned() + &PIPELINED.replace("DEPTH", &depth),
-            false => DONE.to_owned(),
+        let (name, script) = match pace {
+            Pace::Saturating => ("load.lua", DONE.to_owned()),
+            Pace::Pipelined => {
+                ("pipelined.lua", DONE.to_owned() + &PIPELINED.replace("DEPTH", &depth))
+            }
+            Pace::Pausing => ("pausing.lua", DONE.to_owned() + PAUSING),
         };
-        let path = folder.join(if is_pipelined { "pipelined.lua" } else { "load.lua" });
+        let path = folder.join(name);
         std::fs::write(&path, script)?;
         Ok(Load { core, script: path })
     }

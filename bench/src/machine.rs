@@ -25,6 +25,11 @@ impl Cores {
         };
         Ok(Cores { server, load })
     }
+
+    /// Both of them, as taskset takes them.
+    pub(crate) fn both(self) -> String {
+        format!("{},{}", self.server, self.load)
+    }
 }
 
 /// Pins this thread, and those that it starts, to a core.

@@ -9,7 +9,8 @@
 //! (wrk) and `bodies` (the loader of large bodies, with `origin` at its other end), `cpu`,
 //! `demands` (the verdicts), `reuse` (connections to the origin), `start` (compiling beside
 //! starting), `costs` (a script of usual length, against limits), `retirement` (thousands of reloads),
-//! `fence` (what the fences around a hook cost), `report`, `table` and `chart` (what is printed).
+//! `fence` (what the fences around a hook cost), `reloads` (what those pay who are served meanwhile),
+//! `report`, `table` and `chart` (what is printed).
 #![forbid(unsafe_code)]
 
 mod bodies;
@@ -26,6 +27,7 @@ mod machine;
 mod origin;
 mod peers;
 mod process;
+mod reloads;
 mod report;
 mod retirement;
 mod reuse;
@@ -93,6 +95,8 @@ enum Part {
     Reuse,
     /// What the fences around a hook call cost, against the bare call.
     Fence,
+    /// Latency while scripts are reloaded, against that without.
+    Reloads,
     /// Compiling, starting, replacing a worker; what a script of usual length costs, against limits.
     Start,
     /// 10,000 reloads of a script that leaks: what grows, in which process; curves in
@@ -144,7 +148,12 @@ fn run(options: &Options) -> anyhow::Result<Report> {
     let (reloads, retirement) = retirement::plan(options.quick);
     let retirement = if wanted(Part::Retirement) { retirement } else { Duration::ZERO };
     let cases_last = cases.iter().map(|case| bench.duration(case)).sum::<Duration>();
-    let duration = cases_last + reuse + start + retirement;
+    let is_quick = options.quick;
+    let reloads_last = match wanted(Part::Reloads) {
+        true => reloads::duration(&bench, is_quick),
+        false => Duration::ZERO,
+    };
+    let duration = cases_last + reuse + start + reloads_last + retirement;
     eprintln!("bench: this takes about {} s", duration.as_secs());
 
     let mut report = Report::new(machine::Machine::read(&bench.kiln)?, &bench);
@@ -156,6 +165,9 @@ fn run(options: &Options) -> anyhow::Result<Report> {
     }
     if wanted(Part::Fence) {
         report.fence = fence::measure().context("fence")?;
+    }
+    if wanted(Part::Reloads) {
+        report.reloads = reloads::measure(&bench, is_quick).context("reloads")?;
     }
     if wanted(Part::Start) {
         report.start = Some(start::measure(&bench).context("start")?);

@@ -21,7 +21,7 @@ use crate::process::{Process, child_of};
 
 pub(crate) use floor::FLOOR;
 pub(crate) use haproxy::HAPROXY;
-pub(crate) use kiln::{KILN, control};
+pub(crate) use kiln::{KILN, control, reload, remember};
 pub(crate) use nginx::{NGINX, STATUS_PATH};
 
 /// Time for a server to answer after its start.
@@ -66,7 +66,8 @@ pub(crate) enum Duty {
 pub(crate) struct Site<'a> {
     /// Binary of Kiln.
     pub(crate) kiln: &'a Path,
-    pub(crate) core: usize,
+    /// Where it may run, as taskset takes it.
+    pub(crate) cores: String,
     /// A folder of its own.
     pub(crate) folder: PathBuf,
     pub(crate) duty: Duty,
@@ -101,7 +102,7 @@ impl Peer {
     pub(crate) fn start(&self, site: &Site) -> anyhow::Result<Server> {
         let Line { program, arguments } = (self.command)(site).context(self.name)?;
         let log = site.folder.join("log");
-        let process = Process::start(site.core, &log, &program, arguments)?;
+        let process = Process::start(&site.cores, &log, &program, arguments)?;
         Ok(Server { process, address: site.address, worker: self.worker })
     }
 
@@ -119,12 +120,12 @@ impl<'a> Site<'a> {
     /// One worker, on a port that was free a moment ago.
     pub(crate) fn new(
         kiln: &'a Path,
-        core: usize,
+        cores: String,
         folder: PathBuf,
         duty: Duty,
     ) -> anyhow::Result<Self> {
         let address = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?;
-        Ok(Site { kiln, core, folder, duty, workers: 1, address })
+        Ok(Site { kiln, cores, folder, duty, workers: 1, address })
     }
 
     /// Writes a file into the folder.

@@ -21,18 +21,9 @@ pub(crate) struct Process {
 }
 
 impl Process {
-    /// Starts `program` on `core`. It gets TERM if this program dies, however it dies.
+    /// Starts `program` on these cores, as taskset takes them. It gets TERM if this program dies,
+    /// however it dies.
     pub(crate) fn start(
-        core: usize,
-        log: &Path,
-        program: &Path,
-        arguments: impl IntoIterator<Item = impl AsRef<OsStr>>,
-    ) -> anyhow::Result<Self> {
-        Self::start_on(&core.to_string(), log, program, arguments)
-    }
-
-    /// The same on several cores, as taskset takes them.
-    pub(crate) fn start_on(
         cores: &str,
         log: &Path,
         program: &Path,

@@ -3,7 +3,7 @@
 use serde::Serialize;
 
 use crate::costs::Cost;
-use crate::load::{CONNECTIONS, Load};
+use crate::load::{CONNECTIONS, Load, Pace};
 use crate::machine::Machine;
 use crate::retirement::Retirement;
 use crate::reuse::Reuse;
@@ -21,6 +21,7 @@ pub(crate) struct Report {
     pub(crate) cases: Vec<Compared>,
     pub(crate) reuse: Vec<Reuse>,
     pub(crate) fence: Vec<Cost>,
+    pub(crate) reloads: Vec<Cost>,
     pub(crate) start: Option<Start>,
     pub(crate) retirement: Option<Retirement>,
 }
@@ -36,6 +37,7 @@ impl Report {
             cases: Vec::new(),
             reuse: Vec::new(),
             fence: Vec::new(),
+            reloads: Vec::new(),
             start: None,
             retirement: None,
         }
@@ -49,7 +51,7 @@ impl Report {
 /// The command lines behind the figures.
 fn commands(bench: &Bench) -> Vec<String> {
     let (core, kiln) = (bench.cores.server, bench.kiln.display());
-    let load = Load::new(bench.cores.load, bench.folder.path(), false);
+    let load = Load::new(bench.cores.load, bench.folder.path(), Pace::Saturating);
     let wrk = load.map(|load| load.arguments(([127, 0, 0, 1], 0).into(), bench.round).join(" "));
     vec![
         format!("taskset --cpu-list {core} {kiln} serve --workers 1 --script script.cc"),

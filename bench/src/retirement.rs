@@ -5,9 +5,7 @@
 //! as a slope: memory, mappings and descriptors are told for each 1000 reloads, by least squares over
 //! all samples after the first.
 
-use std::io::{Read, Write};
-use std::os::unix::net::UnixStream;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, ensure};
@@ -17,7 +15,7 @@ use serde::Serialize;
 use crate::chart;
 use crate::figures::Spread;
 use crate::load;
-use crate::peers::{Duty, KILN, control};
+use crate::peers::{Duty, KILN, control, reload, remember};
 use crate::rounds::Bench;
 
 /// What a script leaves behind that takes no care at all.
@@ -33,8 +31,6 @@ const WARM: u32 = 50;
 const WORKERS: u32 = 2;
 /// Requests after each reload: so many that most generations have served in each worker.
 const REQUESTS: u32 = 4;
-/// For the master's answer: the first compile takes some seconds.
-const ANSWER_TIMEOUT: Duration = Duration::from_secs(60);
 /// About, where nothing else runs.
 const RELOAD: Duration = Duration::from_millis(25);
 /// Where the picture goes, from the folder that it runs in.
@@ -121,9 +117,7 @@ pub(crate) fn measure(bench: &Bench, reloads: u32) -> anyhow::Result<Retirement>
     site.workers = WORKERS;
     let server = KILN.serve(&site)?;
     std::fs::write(site.folder.join("script.cc"), LEAKING)?;
-    // A server of this bench has none otherwise, and each reload would be a compile.
-    let cache = site.folder.join("cache").display().to_string();
-    std::fs::write(site.folder.join("kiln.toml"), format!("[compile]\ncache = {cache:?}\n"))?;
+    remember(&site)?;
     let control = control(&site.folder);
     let ask = || (0..REQUESTS).try_for_each(|_| load::fetch(server.address, "/").map(drop));
     for _ in 0..WARM {
@@ -155,8 +149,8 @@ pub(crate) fn measure(bench: &Bench, reloads: u32) -> anyhow::Result<Retirement>
     Ok(Retirement { reloads, reload_ms: Spread::of(took_ms), curves, picture })
 }
 
-/// The master and its workers, with their names.
-fn processes(master: Pid) -> anyhow::Result<Vec<(String, Pid)>> {
+/// The master and its children, with their names.
+pub(crate) fn processes(master: Pid) -> anyhow::Result<Vec<(String, Pid)>> {
     let path = format!("/proc/{master}/task/{master}/children");
     let children = std::fs::read_to_string(&path).context(path)?;
     let children = children.split_whitespace().enumerate();
@@ -213,17 +207,6 @@ fn slope(samples: &[(f32, f32)]) -> f64 {
         square += x * x;
     }
     if square == 0.0 { 0.0 } else { both / square }
-}
-
-/// Over the control socket: a command for each reload would take longer to start than the reload.
-fn reload(control: &Path) -> anyhow::Result<()> {
-    let mut stream = UnixStream::connect(control)?;
-    stream.set_read_timeout(Some(ANSWER_TIMEOUT))?;
-    stream.write_all(b"{\"command\":\"reload\"}\n")?;
-    let mut answer = String::new();
-    stream.read_to_string(&mut answer)?;
-    ensure!(answer.contains("\"reply\":\"reloaded\""), "the master said: {answer}");
-    Ok(())
 }
 
 #[cfg(test)]

@@ -11,7 +11,7 @@ use anyhow::{Context, ensure};
 use serde::Serialize;
 
 use crate::figures::counted;
-use crate::load::{self, Load};
+use crate::load::{self, Load, Pace};
 use crate::peers::{Duty, HAPROXY, KILN, NGINX, Peer, STATUS_PATH, Server};
 use crate::rounds::Bench;
 
@@ -66,7 +66,7 @@ fn of(bench: &Bench, origin: &Server, peer: &Peer, workers: u32) -> anyhow::Resu
     let mut site = bench.site(peer, Duty::Forward(origin.address))?;
     site.workers = workers;
     let server = peer.serve(&site)?;
-    let load = Load::new(bench.cores.load, bench.folder.path(), false)?;
+    let load = Load::new(bench.cores.load, bench.folder.path(), Pace::Saturating)?;
     for _ in 0..LOADS {
         load.run(server.address, LOAD)?;
     }

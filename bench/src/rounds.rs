@@ -12,7 +12,7 @@ use crate::cases::{Case, Traffic};
 use crate::cpu;
 use crate::demands::Verdict;
 use crate::figures::{Metric, Round, Spreads, ratios, spreads};
-use crate::load::{Counted, Load};
+use crate::load::{Counted, Load, Pace};
 use crate::machine::Cores;
 use crate::origin;
 use crate::peers::{Duty, NGINX, Peer, Server, Site};
@@ -61,13 +61,14 @@ impl Bench {
 
     /// Where a server that is measured runs.
     pub(crate) fn site(&self, peer: &Peer, duty: Duty) -> anyhow::Result<Site<'_>> {
-        Site::new(&self.kiln, self.cores.server, self.folder(peer.name)?, duty)
+        Site::new(&self.kiln, self.cores.server.to_string(), self.folder(peer.name)?, duty)
     }
 
     /// The origin of small answers, on the load's core.
     pub(crate) fn origin(&self) -> anyhow::Result<Server> {
         let folder = self.folder("origin")?;
-        NGINX.serve(&Site::new(&self.kiln, self.cores.load, folder, Duty::Reply)?).context("origin")
+        let core = self.cores.load.to_string();
+        NGINX.serve(&Site::new(&self.kiln, core, folder, Duty::Reply)?).context("origin")
     }
 
     /// How long a case takes, but for the starts of its servers.
@@ -80,7 +81,7 @@ impl Bench {
         let (_origin, duty) = match (case.is_forwarded, case.traffic) {
             (false, _) => (None, Duty::Reply),
             (true, Traffic::Bodies(_)) => (None, Duty::Move(origin::start(self.cores.load)?)),
-            (true, Traffic::Requests { .. }) => {
+            (true, Traffic::Requests(_)) => {
                 let origin = self.origin()?;
                 let duty = Duty::Forward(origin.address);
                 (Some(origin), duty)
@@ -120,12 +121,11 @@ impl Bench {
     ) -> anyhow::Result<Outcome> {
         let (core, address) = (self.cores.load, server.address);
         Ok(match traffic {
-            Traffic::Requests { is_pipelined } => {
-                let load = Load::new(core, self.folder.path(), is_pipelined)?;
-                let counted = load.run(address, duration)?;
-                match is_pipelined {
-                    true => Outcome::Batches(counted),
-                    false => Outcome::Requests(counted),
+            Traffic::Requests(pace) => {
+                let counted = Load::new(core, self.folder.path(), pace)?.run(address, duration)?;
+                match pace {
+                    Pace::Pipelined => Outcome::Batches(counted),
+                    Pace::Saturating | Pace::Pausing => Outcome::Requests(counted),
                 }
             }
             Traffic::Bodies(transfers) => Outcome::Bodies(transfers.run(core, address, duration)?),

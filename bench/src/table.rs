@@ -55,6 +55,10 @@ pub(crate) fn render(report: &Report) -> String {
         line("\nWhat the fences around a hook call cost; median (least-most)\n");
         line(&costs(&report.fence).to_string());
     }
+    if !report.reloads.is_empty() {
+        line("\nLatency while scripts are reloaded; median (least-most)\n");
+        line(&costs(&report.reloads).to_string());
+    }
     if let Some(start) = &report.start {
         line("\nStarting beside compiling; median (least-most)\n");
         line(&started(start).to_string());

@@ -19,7 +19,6 @@ mod leavings;
 
 use std::fmt;
 
-
 pub use folder::{Folder, Unusable};
 pub use keep::keep;
 pub use leavings::Leavings;

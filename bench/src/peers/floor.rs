@@ -52,7 +52,8 @@ mod tests {
         let cores = Cores::choose().expect("two cores");
         let folder = tempfile::tempdir().expect("a folder");
         let duty = Duty::Move(origin::start(cores.load).expect("an origin"));
-        let site = Site::new("kiln".as_ref(), cores.server, folder.path().to_owned(), duty);
+        let site =
+            Site::new("kiln".as_ref(), cores.server.to_string(), folder.path().to_owned(), duty);
         let floor = FLOOR.serve(&site.expect("a port")).expect("it answers as the origin does");
         let transfers = Transfers { direction, body_bytes: 1_000_000, connections: 2 };
         let moved = transfers.run(cores.load, floor.address, Duration::from_millis(20));

@@ -1,9 +1,17 @@
 //! Kiln, with a script of one line.
 
+use std::io::{Read, Write};
+use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use anyhow::ensure;
 
 use super::{Duty, Line, Peer, Site, Worker};
 use crate::load::BODY;
+
+/// For the master's answer: the first compile takes some seconds.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// Kiln.
 pub(crate) const KILN: Peer = Peer {
@@ -18,6 +26,25 @@ pub(crate) const KILN: Peer = Peer {
 /// Its control socket.
 pub(crate) fn control(folder: &Path) -> PathBuf {
     folder.join("kiln.sock")
+}
+
+/// Gives it a cache from its next reload on: a server of this bench has none otherwise, and each reload
+/// is a compile.
+pub(crate) fn remember(site: &Site) -> anyhow::Result<()> {
+    let cache = site.folder.join("cache").display().to_string();
+    site.file("kiln.toml", &format!("[compile]\ncache = {cache:?}\n")).map(drop)
+}
+
+/// Reloads over the control socket: a command for each reload would take longer to start than the
+/// reload.
+pub(crate) fn reload(control: &Path) -> anyhow::Result<()> {
+    let mut stream = UnixStream::connect(control)?;
+    stream.set_read_timeout(Some(ANSWER_TIMEOUT))?;
+    stream.write_all(b"{\"command\":\"reload\"}\n")?;
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer)?;
+    ensure!(answer.contains("\"reply\":\"reloaded\""), "the master said: {answer}");
+    Ok(())
 }
 
 fn command(site: &Site) -> anyhow::Result<Line> {
