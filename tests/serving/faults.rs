@@ -153,7 +153,7 @@ fn a_backtrace_has_lines_and_inlined_functions() {
 /// failed in.
 #[test]
 fn everyone_else_on_that_worker_is_served_to_the_end() {
-    const CLIENTS: usize = 200;
+    const CLIENTS: usize = 999;
     let origin = Origin::holding();
     let kiln = Kiln::builder()
         .script(
