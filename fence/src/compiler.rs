@@ -54,13 +54,7 @@ pub fn compiler(may: &Compiler) -> io::Result<()> {
 }
 
 /// Keeps a compile from harming what is served meanwhile.
-// nice() has no safe wrapper.
-#[allow(unsafe_code)]
 fn limit(may: &Compiler) -> io::Result<()> {
-    // Below the workers, and no lower: under SCHED_IDLE a reload on a machine whose cores are all
-    // busy with requests would not end, and that machine may wait for just this reload.
-    // SAFETY: changes the priority of this process alone. Its failure would be harmless.
-    unsafe { libc::nice(5) };
     let cpu_time_max_s = may.cpu_time_max.as_secs().max(1);
     lower(Resource::RLIMIT_CPU, cpu_time_max_s, cpu_time_max_s + 1)?;
     // Data and not address space: the arena is reserved address space, and costs nothing.

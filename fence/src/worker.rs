@@ -16,7 +16,7 @@ use std::ops::Range;
 use nix::sys::prctl::{set_dumpable, set_no_new_privs};
 
 use crate::strict::PR_SET_SYSCALL_USER_DISPATCH;
-use crate::{Identity, calls, limits};
+use crate::{Identity, calls, limits, scheduling};
 
 /// What a worker may use.
 #[derive(Clone, Debug)]
@@ -31,6 +31,7 @@ pub struct Worker {
 
 /// Fences the calling process, which has one thread, for serving. Descriptors that are open stay open.
 pub fn worker(may: &Worker) -> io::Result<()> {
+    scheduling::wake_soon();
     limits::core(may.core_bytes_max)?;
     if let Some(identity) = may.identity {
         identity.assume()?;

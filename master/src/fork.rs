@@ -99,6 +99,9 @@ pub(crate) fn read_time_zone() {
 }
 
 fn hygiene(child: Child<'_>, master: Pid, keep: &[RawFd]) -> io::Result<()> {
+    if matches!(child, Child::Compiler(_)) {
+        fence::give_way();
+    }
     set_pdeathsig(match child {
         Child::Worker { .. } => Signal::SIGUSR1,
         Child::Compiler(_) | Child::Broker { .. } | Child::Keeper(_) => Signal::SIGKILL,
