@@ -1,9 +1,10 @@
 //! What a reload costs those who are served meanwhile: the latency under load with reloads, over that
 //! without, in turns.
 //!
-//! One worker serves, and the load has one connection's worth of CPU for itself; the master and the
-//! compiles take what both cores have left. So the load that the limits are for leaves something. Where
-//! it leaves nothing a reload takes its time from the requests, and how much is told beside.
+//! The worker, the master and the compiles share both cores with the load, as they do for whoever tries
+//! this on a small machine. A load that pauses leaves some CPU time for a reload; one that does not leaves
+//! none, and the reload takes its time from the requests, whatever the scheduler does. The limits are for
+//! the former, and both are told.
 
 use std::fs::OpenOptions;
 use std::io::Write;
@@ -30,7 +31,7 @@ struct Kind {
     is_cold: bool,
     /// Of the latency with such reloads over that without.
     limit: f64,
-    /// What it is called while one core has time left, and while none has.
+    /// What the latency is called where the CPUs have time left, and where they have not.
     names: [&'static str; 2],
 }
 
@@ -41,7 +42,7 @@ const KINDS: [Kind; 2] = [
         limit: 1.2,
         names: [
             "p99 with ten cached reloads a second, over that without",
-            "the same where all CPUs are busy",
+            "the same with all CPUs busy: ten cached",
         ],
     },
     Kind {
@@ -50,7 +51,7 @@ const KINDS: [Kind; 2] = [
         limit: 1.5,
         names: [
             "p99 with a cold reload a second, over that without",
-            "the same where all CPUs are busy",
+            "the same with all CPUs busy: a cold one",
         ],
     },
 ];

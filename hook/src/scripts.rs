@@ -222,6 +222,8 @@ impl Scripts {
                 Failure::thrown(&thrown.described(), generation.image.is_exhausted())
             }
             (Ended::Abandoned, _) => {
+                // However far it got.
+                *frame.answer = None;
                 generation.image.ruin();
                 Failure::caught(faults::take(), self.of_hooks)
             }

@@ -90,7 +90,7 @@ fn a_profile_across_a_reload_names_the_functions_lines_and_callers_of_both_gener
     let chains = perf(&home, &["script", "--no-inline", "--fields=ip,sym"]);
     let whole = chains.split("\n\n").find(|chain| {
         let mut symbols = chain.lines();
-        ["second_digest", "on_request", "kiln_call_hook", "hook::scripts::Scripts::ask"]
+        ["second_digest", "on_request", "kiln_call_hook", "hook::scripts::Scripts::on_request"]
             .iter()
             .all(|wanted| symbols.any(|symbol| symbol.contains(wanted)))
     });
