@@ -85,16 +85,15 @@ pub(crate) struct Counted {
 
 impl Load {
     pub(crate) fn new(core: usize, folder: &std::path::Path, pace: Pace) -> anyhow::Result<Self> {
-        let depth = PIPELINE_DEPTH.to_string();
-        let (name, script) = match pace {
-            Pace::Saturating => ("load.lua", DONE.to_owned()),
+        let (name, requests) = match pace {
+            Pace::Saturating => ("load.lua", String::new()),
             Pace::Pipelined => {
-                ("pipelined.lua", DONE.to_owned() + &PIPELINED.replace("DEPTH", &depth))
+                ("pipelined.lua", PIPELINED.replace("DEPTH", &PIPELINE_DEPTH.to_string()))
             }
-            Pace::Pausing => ("pausing.lua", DONE.to_owned() + PAUSING),
+            Pace::Pausing => ("pausing.lua", PAUSING.to_owned()),
         };
         let path = folder.join(name);
-        std::fs::write(&path, script)?;
+        std::fs::write(&path, DONE.to_owned() + &requests)?;
         Ok(Load { core, script: path })
     }
 

@@ -143,17 +143,15 @@ fn run(options: &Options) -> anyhow::Result<Report> {
         round: if options.quick { QUICK_ROUND } else { ROUND },
     };
     let cases: Vec<_> = cases::ALL.iter().filter(|case| wanted(case.part)).collect();
-    let reuse = if wanted(Part::Reuse) { reuse::DURATION } else { Duration::ZERO };
-    let start = if wanted(Part::Start) { start::DURATION } else { Duration::ZERO };
     let (reloads, retirement) = retirement::plan(options.quick);
-    let retirement = if wanted(Part::Retirement) { retirement } else { Duration::ZERO };
-    let cases_last = cases.iter().map(|case| bench.duration(case)).sum::<Duration>();
-    let is_quick = options.quick;
-    let reloads_last = match wanted(Part::Reloads) {
-        true => reloads::duration(&bench, is_quick),
-        false => Duration::ZERO,
-    };
-    let duration = cases_last + reuse + start + reloads_last + retirement;
+    let parts = [
+        (Part::Reuse, reuse::DURATION),
+        (Part::Reloads, reloads::duration(&bench, options.quick)),
+        (Part::Start, start::DURATION),
+        (Part::Retirement, retirement),
+    ];
+    let parts = parts.into_iter().filter(|(part, _)| wanted(*part)).map(|(_, duration)| duration);
+    let duration: Duration = cases.iter().map(|case| bench.duration(case)).chain(parts).sum();
     eprintln!("bench: this takes about {} s", duration.as_secs());
 
     let mut report = Report::new(machine::Machine::read(&bench.kiln)?, &bench);
@@ -167,7 +165,7 @@ fn run(options: &Options) -> anyhow::Result<Report> {
         report.fence = fence::measure().context("fence")?;
     }
     if wanted(Part::Reloads) {
-        report.reloads = reloads::measure(&bench, is_quick).context("reloads")?;
+        report.reloads = reloads::measure(&bench, options.quick).context("reloads")?;
     }
     if wanted(Part::Start) {
         report.start = Some(start::measure(&bench).context("start")?);
