@@ -10,32 +10,21 @@ use std::io;
 const WORKER_SLICE_NS: u64 = 100_000;
 
 /// Has the calling process run soon after it wakes up, though another one is at work. Since Linux 6.12;
-/// kernels before take no notice.
+/// kernels before take no notice, and under a policy of real time, which an operator may have chosen,
+/// there is nothing to change.
 #[allow(unsafe_code)] // sched_setattr(2) has no wrapper at all.
 pub(crate) fn wake_soon() {
-    /// `struct sched_attr` as it first was.
-    #[repr(C)]
-    struct Attributes {
-        size: u32,
-        policy: u32,
-        flags: u64,
-        nice: i32,
-        priority: u32,
-        runtime_ns: u64,
-        deadline_ns: u64,
-        period_ns: u64,
-    }
     // SAFETY: it fails only for processes that do not exist.
     let nice = unsafe { libc::getpriority(libc::PRIO_PROCESS, 0) };
-    let attributes = Attributes {
-        size: size_of::<Attributes>() as u32,
-        policy: libc::SCHED_OTHER as u32,
-        flags: 0,
-        nice,
-        priority: 0,
-        runtime_ns: WORKER_SLICE_NS,
-        deadline_ns: 0,
-        period_ns: 0,
+    let attributes = libc::sched_attr {
+        size: size_of::<libc::sched_attr>() as u32,
+        sched_policy: 0,
+        sched_flags: libc::SCHED_FLAG_KEEP_POLICY as u64,
+        sched_nice: nice,
+        sched_priority: 0,
+        sched_runtime: WORKER_SLICE_NS,
+        sched_deadline: 0,
+        sched_period: 0,
     };
     // SAFETY: the structure is whole, and as long as it says.
     let answer = unsafe { libc::syscall(libc::SYS_sched_setattr, 0, &raw const attributes, 0) };
