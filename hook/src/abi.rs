@@ -135,42 +135,38 @@ impl Action {
         Self { kind: 0, status: 0, text: Str::EMPTY, fields: ptr::null(), key: Str::EMPTY };
 }
 
-/// Writes a request down as `abi.h` has it. What it points to lives as long as the arguments.
-pub(crate) fn describe(
-    request: &RequestView<'_>,
-    fields: &mut Vec<Field>,
-    client: &mut (IpAddr, String),
-) -> Request {
-    // Requests of one client come together: its address is rarely written anew.
-    if client.0 != request.client.ip() {
-        *client = (request.client.ip(), request.client.ip().to_string());
-    }
-    fields.clear();
-    fields.extend(
-        request
-            .fields
-            .iter()
-            .map(|field| Field { name: Str::lend(field.name), value: Str::lend(field.value) }),
-    );
-    Request {
-        method: Str::lend(request.method),
-        target: Str::lend(request.target),
-        path: Str::lend(request.path),
-        query: Str::lend(request.query),
-        authority: Str::lend(request.authority),
-        client_address: Str::lend(client.1.as_bytes()),
-        fields: fields.as_ptr(),
-        fields_count: fields.len() as u32,
-        client_port: request.client.port(),
-        common: [0; COMMON_FIELDS.len()],
-    }
-}
-
 impl Request {
-    /// Notes where the common ones are among `fields`; in place, since the CPU waits where it copies
-    /// together what it has just written in smaller pieces.
-    pub(crate) fn note_common(&mut self, fields: &[crate::Field<'_>]) {
-        for (index, field) in fields.iter().enumerate() {
+    /// What stands there before a request is described.
+    pub(crate) const NONE: Self = Self {
+        method: Str::EMPTY,
+        target: Str::EMPTY,
+        path: Str::EMPTY,
+        query: Str::EMPTY,
+        authority: Str::EMPTY,
+        client_address: Str::EMPTY,
+        fields: ptr::null(),
+        fields_count: 0,
+        client_port: 0,
+        common: [0; COMMON_FIELDS.len()],
+    };
+
+    /// Writes a request down as `abi.h` has it. What it points to lives as long as the arguments.
+    ///
+    /// In place: the CPU waits where it copies what it has just written in smaller pieces.
+    pub(crate) fn describe(
+        &mut self,
+        request: &RequestView<'_>,
+        fields: &mut Vec<Field>,
+        client: &mut (IpAddr, String),
+    ) {
+        // Requests of one client come together: its address is rarely written anew.
+        if client.0 != request.client.ip() {
+            *client = (request.client.ip(), request.client.ip().to_string());
+        }
+        self.common = [0; COMMON_FIELDS.len()];
+        fields.clear();
+        for (index, field) in request.fields.iter().enumerate() {
+            fields.push(Field { name: Str::lend(field.name), value: Str::lend(field.value) });
             let place = field::common_index(field.name).map(|place| &mut self.common[place]);
             if let Some(place) = place
                 && *place == 0
@@ -178,5 +174,14 @@ impl Request {
                 *place = u16::try_from(index + 1).unwrap_or(0);
             }
         }
+        self.method = Str::lend(request.method);
+        self.target = Str::lend(request.target);
+        self.path = Str::lend(request.path);
+        self.query = Str::lend(request.query);
+        self.authority = Str::lend(request.authority);
+        self.client_address = Str::lend(client.1.as_bytes());
+        self.fields = fields.as_ptr();
+        self.fields_count = fields.len() as u32;
+        self.client_port = request.client.port();
     }
 }

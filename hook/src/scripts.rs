@@ -190,8 +190,10 @@ impl Scripts {
     ) -> Option<usize> {
         let is_wanted = self.faults.policy == settings::Policy::Previous;
         let at = self.position(self.standing_by.filter(|_| is_wanted)?)?;
-        let is_another = at + 1 < self.generations.len();
-        is_another.then(|| self.ask(at, request, answer))?;
+        if at + 1 == self.generations.len() {
+            return None;
+        }
+        self.ask(at, request, answer);
         Some(at)
     }
 
@@ -202,8 +204,8 @@ impl Scripts {
         generation.decided += 1;
         generation.image.begin_call(self.faults.request_memory_bytes);
         let mut action = abi::Action::NONE;
-        let mut described = abi::describe(request, &mut self.fields, &mut self.client);
-        described.note_common(request.fields);
+        let mut described = abi::Request::NONE;
+        described.describe(request, &mut self.fields, &mut self.client);
         let mut frame = Frame {
             hook: generation.on_request,
             request: &mut described,
@@ -243,8 +245,8 @@ impl Scripts {
         generation.users += 1;
         let held = Held(generation.number);
         let mut action = abi::Action::NONE;
-        let mut described = abi::describe(request, &mut self.fields, &mut self.client);
-        described.note_common(request.fields);
+        let mut described = abi::Request::NONE;
+        described.describe(request, &mut self.fields, &mut self.client);
         self.call.reset(generation.number);
         let address = generation.on_request.address() as *const c_void;
         let reply_fields = &mut self.reply_fields;
