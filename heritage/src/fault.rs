@@ -3,7 +3,7 @@
 
 use serde::{Deserialize, Serialize};
 
-/// Frames of a backtrace that are told: the innermost ones, where the fault is.
+/// Frames of a backtrace that are told: the innermost ones, where the fault is, and the outermost.
 pub const FRAMES_MAX: usize = 32;
 
 /// Bytes of any text in a fault that a script or a client has a say in.
@@ -119,6 +119,8 @@ pub struct Frame {
     pub is_inlined: bool,
     /// Whether the file is a header of Kiln's, of the C library or of the C++ library.
     pub is_library: bool,
+    /// Calls between the frame before it and this one that are left out.
+    pub left_out: u64,
 }
 
 /// The request that a script failed at.
@@ -143,6 +145,20 @@ impl Frame {
             line => format!("{file}:{line}"),
         }
     }
+
+    /// A backtrace of at most so many frames: what is in the middle is left out.
+    pub fn leave_out_middle(mut backtrace: Vec<Frame>, max: usize) -> Vec<Frame> {
+        let Some(too_many) = backtrace.len().checked_sub(max).filter(|more| *more > 0) else {
+            return backtrace;
+        };
+        let first = max.div_ceil(2);
+        let gone = backtrace.drain(first..first + too_many);
+        let gone: u64 = gone.map(|frame| 1 + frame.left_out).sum();
+        if let Some(next) = backtrace.get_mut(first) {
+            next.left_out += gone;
+        }
+        backtrace
+    }
 }
 
 impl Fault {
@@ -154,5 +170,32 @@ impl Fault {
     /// The innermost frame in a file that the script's author has written, if any is known.
     pub fn place(&self) -> Option<&Frame> {
         self.backtrace.iter().find(|frame| frame.file.is_some() && !frame.is_library)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn backtrace(left_out: &[u64]) -> Vec<Frame> {
+        let numbered = left_out.iter().zip(1..);
+        numbered
+            .map(|(left_out, address)| Frame { address, left_out: *left_out, ..Frame::default() })
+            .collect()
+    }
+
+    /// Addresses and what is left out before each.
+    fn kept(frames: Vec<Frame>, max: usize) -> Vec<(u64, u64)> {
+        let kept = Frame::leave_out_middle(frames, max);
+        kept.iter().map(|frame| (frame.address, frame.left_out)).collect()
+    }
+
+    #[test]
+    fn a_long_backtrace_keeps_both_ends_and_says_what_it_lacks() {
+        let few = backtrace(&[0, 0, 7]);
+        assert_eq!(kept(few.clone(), 3), [(1, 0), (2, 0), (3, 7)]);
+        assert_eq!(kept(few.clone(), 2), [(1, 0), (3, 8)]);
+        assert_eq!(kept(backtrace(&[0, 0, 5, 0, 0, 0]), 3), [(1, 0), (2, 0), (6, 8)]);
+        assert_eq!(kept(Vec::new(), 2), []);
     }
 }

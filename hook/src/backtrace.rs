@@ -9,6 +9,7 @@ use std::rc::Rc;
 use gimli::{Dwarf, EndianRcSlice, Error, RunTimeEndian, SectionId};
 use heritage::{FRAMES_MAX, Frame};
 use image::Mapped;
+use image::runtime::Trace;
 use object::{Object, ObjectSection, SymbolMapName};
 
 use crate::events::shortened;
@@ -60,18 +61,24 @@ impl Symbols {
         Symbols { range, lines, functions: functions.collect() }
     }
 
-    /// The calls at these addresses, innermost first, inlined ones too.
-    pub(crate) fn frames(&mut self, addresses: &[usize], names: &Names) -> Vec<Frame> {
+    /// These calls, innermost first, inlined ones too.
+    pub(crate) fn frames(&self, trace: &Trace, names: &Names) -> Vec<Frame> {
         let mut frames = Vec::new();
-        for address in addresses {
-            let address = *address as u64;
-            match self.range.contains(&address) {
-                true => self.push_script(address, names, &mut frames),
-                false => frames.extend(host_frame(address, names)),
-            }
+        let innermost = trace.innermost().iter().copied();
+        innermost.for_each(|address| self.push(address as u64, names, &mut frames));
+        let farther_out = frames.len();
+        trace.outermost().for_each(|address| self.push(address as u64, names, &mut frames));
+        if let Some(next) = frames.get_mut(farther_out) {
+            next.left_out = trace.left_out() as u64;
         }
-        frames.truncate(FRAMES_MAX);
-        frames
+        Frame::leave_out_middle(frames, FRAMES_MAX)
+    }
+
+    fn push(&self, address: u64, names: &Names, frames: &mut Vec<Frame>) {
+        match self.range.contains(&address) {
+            true => self.push_script(address, names, frames),
+            false => frames.extend(host_frame(address, names)),
+        }
     }
 
     fn push_script(&self, address: u64, names: &Names, frames: &mut Vec<Frame>) {
@@ -87,8 +94,17 @@ impl Symbols {
                 };
                 let function = name.map(|name| names.readable(&name)).unwrap_or_default();
                 let is_library = file.as_deref().is_some_and(names.is_header);
-                frames.push(Frame { address, function, file, line, is_inlined: true, is_library });
-                if frames.len() >= FRAMES_MAX {
+                let (is_inlined, rest) = (true, Frame::default());
+                frames.push(Frame {
+                    address,
+                    function,
+                    file,
+                    line,
+                    is_inlined,
+                    is_library,
+                    ..rest
+                });
+                if frames.len() - first >= FRAMES_MAX {
                     break;
                 }
             }

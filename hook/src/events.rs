@@ -9,6 +9,7 @@ use std::time::{Instant, SystemTime};
 
 use heritage::{FAULT_FIELDS_MAX, FAULT_TEXT_BYTES_MAX, Fault, FaultKind, FaultRequest};
 use image::Mapped;
+use image::runtime::Trace;
 
 use crate::RequestView;
 use crate::backtrace::{Names, Symbols};
@@ -25,7 +26,7 @@ const SYMBOLS_MAX: usize = 2;
 pub(crate) struct Failure {
     pub(crate) kind: FaultKind,
     pub(crate) message: String,
-    addresses: Vec<usize>,
+    trace: Trace,
 }
 
 impl Failure {
@@ -41,25 +42,25 @@ impl Failure {
             ),
             false => (FaultKind::Exception, format!("it threw {thrown}")),
         };
-        Failure { kind, message, addresses: image::runtime::thrown_at() }
+        Failure { kind, message, trace: image::runtime::thrown_at() }
     }
 
     /// It was abandoned.
     pub(crate) fn caught(caught: Caught, allowance: Allowance) -> Self {
-        let Caught { kind, message, addresses } = caught;
+        let Caught { kind, message, trace } = caught;
         let Allowance { cpu_ms, wall_ms } = allowance;
         let message = match kind {
             FaultKind::CpuBudget => format!("it has computed for {cpu_ms} ms and was stopped"),
             FaultKind::WallBudget => format!("it has taken {wall_ms} ms and was stopped"),
             _ => message,
         };
-        Failure { kind, message, addresses }
+        Failure { kind, message, trace }
     }
 
     /// It came back with an answer that can't be followed.
     pub(crate) fn invalid_answer(wrong: &str) -> Self {
         let message = format!("its answer is {wrong}");
-        Failure { kind: FaultKind::InvalidAnswer, message, addresses: Vec::new() }
+        Failure { kind: FaultKind::InvalidAnswer, message, trace: Trace::EMPTY }
     }
 }
 
@@ -110,8 +111,8 @@ impl Where {
 pub(crate) struct Events {
     names: Names,
     symbols: VecDeque<(u64, Symbols)>,
-    /// Noted and not told, with the addresses of code.
-    noted: VecDeque<(Fault, Vec<usize>)>,
+    /// Noted and not told, with the calls that were on the stack.
+    noted: VecDeque<(Fault, Trace)>,
     untold: u64,
     is_tainted: bool,
     /// Faults told in the second that began then.
@@ -157,7 +158,7 @@ impl Events {
             request: place.request,
             untold: 0,
         };
-        self.noted.push_back((fault, failure.addresses));
+        self.noted.push_back((fault, failure.trace));
     }
 
     /// An image is about to go: what is needed of it to tell its faults is read now.
@@ -189,7 +190,7 @@ impl Events {
         if self.told >= TOLD_MAX {
             return None;
         }
-        let (mut fault, addresses) = self.noted.pop_front()?;
+        let (mut fault, trace) = self.noted.pop_front()?;
         self.told += 1;
         fault.untold = std::mem::take(&mut self.untold);
         if let Some(image) = image_of(fault.generation) {
@@ -197,7 +198,7 @@ impl Events {
         }
         let symbols = self.symbols.iter_mut().find(|(known, _)| *known == fault.generation);
         fault.backtrace = match symbols {
-            Some((_, symbols)) => symbols.frames(&addresses, &self.names),
+            Some((_, symbols)) => symbols.frames(&trace, &self.names),
             None => Vec::new(),
         };
         Some(fault)

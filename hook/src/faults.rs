@@ -24,7 +24,8 @@ use std::ops::Range;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use fence::{Violated, Violation, strict};
-use heritage::{FRAMES_MAX, FaultKind};
+use heritage::FaultKind;
+use image::runtime::{Interrupted, Trace};
 use libc::{siginfo_t, ucontext_t};
 use nix::sys::signal::{SaFlags, SigAction, SigHandler, Signal, sigaction};
 use nix::time::ClockId;
@@ -43,15 +44,12 @@ const LATE_TICKS_MAX: u64 = 200;
 /// handler may be interrupted by a fault of its own.
 const HANDLER_STACK_BYTES: usize = 128 << 10;
 
-/// Return addresses that are looked up; of a recursion without end the innermost ones.
-pub(crate) const ADDRESSES_MAX: usize = FRAMES_MAX;
-
 /// What was noted of a fault, before anything is made of it.
 #[derive(Debug)]
 pub(crate) struct Caught {
     pub(crate) kind: FaultKind,
     pub(crate) message: String,
-    pub(crate) addresses: Vec<usize>,
+    pub(crate) trace: Trace,
 }
 
 /// What a handler leaves for whoever lands.
@@ -59,8 +57,7 @@ struct Note {
     kind: FaultKind,
     signal: Option<SignalNote>,
     message: String,
-    addresses: [usize; ADDRESSES_MAX],
-    count: usize,
+    trace: Trace,
 }
 
 /// What the kernel said.
@@ -78,8 +75,7 @@ static NOTE: OfThread<Note> = OfThread::new(Note {
     kind: FaultKind::Abort,
     signal: None,
     message: String::new(),
-    addresses: [0; ADDRESSES_MAX],
-    count: 0,
+    trace: Trace::EMPTY,
 });
 
 /// Whether a handler is at work: what it meets is then its own.
@@ -213,7 +209,8 @@ pub(crate) fn raise(kind: FaultKind, message: &str) -> ! {
     note.message.clear();
     note.message.push_str(message);
     HANDLING.store(true, Ordering::Relaxed);
-    image::runtime::backtrace(None, &mut note.addresses, &mut note.count);
+    note.trace = Trace::EMPTY;
+    note.trace.add_calls(None);
     // SAFETY: it was asked above; nobody up there holds what is missed.
     unsafe { stack::abandon() }
 }
@@ -227,8 +224,7 @@ pub(crate) fn take() -> Caught {
         Some(signal) => signal.sentence(note.kind),
         None => std::mem::take(&mut note.message),
     };
-    let addresses = note.addresses[..note.count.min(ADDRESSES_MAX)].to_vec();
-    Caught { kind: note.kind, message, addresses }
+    Caught { kind: note.kind, message, trace: note.trace }
 }
 
 extern "C" fn on_fault(signal: c_int, info: *mut siginfo_t, context: *mut c_void) {
@@ -339,25 +335,24 @@ fn is_unwinding(frames: &Range<usize>, context: &ucontext_t) -> bool {
 
 /// Notes where the interrupted code is, and who called it.
 fn trace(note: &mut Note, frames: &Range<usize>, context: &mut ucontext_t) {
-    note.count = 0;
+    note.trace = Trace::EMPTY;
     if is_unwinding(frames, context) {
         return;
     }
     let registers = &mut context.uc_mcontext.gregs;
     let at = registers[libc::REG_RIP as usize] as usize;
-    let mut from = image::runtime::Interrupted { at, is_call: false };
+    let mut from = Interrupted { at, is_call: false };
     if image::runtime::function_start(at).is_none() {
         // A call of what is no function: the caller's address is on top of its stack.
-        note.addresses[0] = at;
-        note.count = 1;
+        note.trace.add(at);
         let top = registers[libc::REG_RSP as usize] as *const usize;
         // SAFETY: if it is not readable the landing is next.
         let caller = unsafe { top.read_volatile() };
         registers[libc::REG_RIP as usize] = caller as i64;
         registers[libc::REG_RSP as usize] += size_of::<usize>() as i64;
-        from = image::runtime::Interrupted { at: caller, is_call: true };
+        from = Interrupted { at: caller, is_call: true };
     }
-    image::runtime::backtrace(Some(from), &mut note.addresses, &mut note.count);
+    note.trace.add_calls(Some(from));
 }
 
 /// A script may have set the flag by which the CPU refuses addresses that are not aligned: the kernel

@@ -168,11 +168,23 @@ template <typename Call> char *guarded(Call call) {
   }
 }
 
-// Where an exception was thrown that no code of an image has caught: addresses of code, innermost
-// first. Noted before anything is unwound.
-constexpr size_t ADDRESSES_MAX = 32;
-uintptr_t thrown_at[ADDRESSES_MAX];
-size_t thrown_at_count;
+// Calls that were found on a stack: addresses of code, innermost first. Of very many the innermost half
+// is kept, where it went wrong, and the outermost, which is the script's own also when a library
+// recurses.
+struct Trace {
+  static constexpr size_t HALF = 16;
+  size_t found;
+  uintptr_t innermost[HALF];
+  uintptr_t outermost[HALF];  // a ring: the call with number n is at n % HALF
+
+  void add(uintptr_t address) {
+    (found < HALF ? innermost : outermost)[found % HALF] = address;
+    found++;
+  }
+};
+
+// Where an exception was thrown that no code of an image has caught. Noted before anything is unwound.
+Trace thrown_at;
 
 // Code of the unwinder's library, and of the other libraries, whose locks that one takes: who interrupts
 // it must not call it.
@@ -185,15 +197,18 @@ size_t libraries_count;
 // that it called: those that take and release locks have small frames.
 constexpr size_t UNWINDER_WORDS_MAX = 64;
 
+// Frames that are looked at, 0.3 us each: as many as a hook's stack has room for. A ruined one may lead
+// round in a circle.
+constexpr size_t STEPS_MAX = 1 << 19;
+
 // A walk over the frames of code that an image's entry has called, innermost first.
 struct Walk {
   uintptr_t begin;  // the first one is at this address; 0: all are wanted
   bool has_begun;
   bool begins_at_call;  // the address is that of an instruction behind a call
   bool is_throw;        // frames of the C++ library that throw are left out
-  uintptr_t *addresses;
-  size_t *count;
-  size_t max;
+  Trace *trace;
+  size_t steps;
 };
 
 }  // namespace
@@ -223,6 +238,7 @@ _Unwind_Reason_Code step(_Unwind_Context *context, void *argument) {
   uintptr_t at = _Unwind_GetIPInfo(context, &is_before);
   auto function = reinterpret_cast<void *>(_Unwind_GetRegionStart(context));
   if (function == reinterpret_cast<void *>(kiln_watched)) return _URC_END_OF_STACK;
+  if (++walk.steps > STEPS_MAX) return _URC_END_OF_STACK;
   if (!walk.has_begun) {
     if (at != walk.begin) return _URC_NO_REASON;
     walk.has_begun = true;
@@ -230,13 +246,12 @@ _Unwind_Reason_Code step(_Unwind_Context *context, void *argument) {
   }
   if (walk.is_throw && (function == reinterpret_cast<void *>(abi::__cxa_throw) ||
                         function == reinterpret_cast<void *>(abi::__cxa_rethrow))) {
-    *walk.count = 0;
+    walk.trace->found = 0;
     walk.is_throw = false;
     return _URC_NO_REASON;
   }
-  if (*walk.count == walk.max) return walk.is_throw ? _URC_NO_REASON : _URC_END_OF_STACK;
   // What calls stands before the address to which it returns, and may be the last of its function.
-  walk.addresses[(*walk.count)++] = is_before ? at : at - 1;
+  walk.trace->add(is_before ? at : at - 1);
   return _URC_NO_REASON;
 }
 
@@ -385,8 +400,8 @@ _Unwind_Reason_Code kiln_watch(int, _Unwind_Action actions, _Unwind_Exception_Cl
   if (actions & _UA_SEARCH_PHASE) {
     // The destructors that run before the next phase comes by here are still the script's code.
     AsHost as_host;
-    thrown_at_count = 0;
-    Walk walk{0, true, false, true, thrown_at, &thrown_at_count, ADDRESSES_MAX};
+    thrown_at.found = 0;
+    Walk walk{0, true, false, true, &thrown_at, 0};
     _Unwind_Backtrace(step, &walk);
   } else {
     kiln_selector = 0;
@@ -395,15 +410,12 @@ _Unwind_Reason_Code kiln_watch(int, _Unwind_Action actions, _Unwind_Exception_Cl
 }
 
 // Where the exception was thrown that the last call ended with.
-size_t kiln_thrown_at(const uintptr_t **addresses) {
-  *addresses = thrown_at;
-  return thrown_at_count;
-}
+const Trace *kiln_thrown_at() { return &thrown_at; }
 
-// Notes where the code of an image is that calls, or that `begin` is in; `count` counts as it goes, so
-// that a walk that faults leaves what it has found.
-void kiln_backtrace(uintptr_t begin, bool is_call, uintptr_t *addresses, size_t *count, size_t max) {
-  Walk walk{begin, begin == 0, is_call, false, addresses, count, max};
+// Adds where the code of an image is that calls, or that `begin` is in. A walk that faults leaves what
+// it has found.
+void kiln_backtrace(uintptr_t begin, bool is_call, Trace *trace) {
+  Walk walk{begin, begin == 0, is_call, false, trace, 0};
   _Unwind_Backtrace(step, &walk);
 }
 
@@ -427,9 +439,8 @@ void kiln_prepare_for_faults() {
   bool is_program = true;
   libraries_count = 0;
   dl_iterate_phdr(note_library, &is_program);
-  uintptr_t address;
-  size_t count = 0;
-  kiln_backtrace(0, false, &address, &count, 1);
+  Trace trace{};
+  kiln_backtrace(0, false, &trace);
 }
 
 // Whether code that was interrupted is the unwinder, or a function of another library that it called:

@@ -36,14 +36,8 @@ mod ffi {
         pub(super) fn kiln_call_abandoned();
         pub(super) fn kiln_prepare_for_faults();
         pub(super) fn kiln_is_unwinding(at: usize, stack: *const usize, end: *const usize) -> bool;
-        pub(super) fn kiln_thrown_at(addresses: *mut *const usize) -> usize;
-        pub(super) fn kiln_backtrace(
-            begin: usize,
-            is_call: bool,
-            addresses: *mut usize,
-            count: *mut usize,
-            max: usize,
-        );
+        pub(super) fn kiln_thrown_at() -> *const super::Trace;
+        pub(super) fn kiln_backtrace(begin: usize, is_call: bool, trace: *mut super::Trace);
         pub(super) fn _Unwind_Find_FDE(
             pc: *const c_void,
             bases: *mut [*const c_void; 3],
@@ -152,31 +146,66 @@ pub struct Interrupted {
     pub is_call: bool,
 }
 
-/// Notes the addresses of the code of an image that runs, and of what it has called: from the
-/// interrupted code, or from the caller of this function. `count` counts as it goes, so that it is
-/// right even if a ruined stack makes this fault.
-#[allow(unsafe_code)]
-pub fn backtrace(from: Option<Interrupted>, addresses: &mut [usize], count: &mut usize) {
-    if from.is_none() {
-        *count = 0;
+/// Calls that were found on a stack, innermost first. Of very many the innermost half is kept, where it
+/// went wrong, and the outermost, which is the script's own also when a library recurses.
+#[repr(C)]
+#[derive(Clone, Copy, Debug)]
+pub struct Trace {
+    found: usize,
+    innermost: [usize; Trace::HALF],
+    /// A ring: the call with number n is at n % HALF.
+    outermost: [usize; Trace::HALF],
+}
+
+impl Trace {
+    const HALF: usize = 16;
+
+    /// None yet.
+    pub const EMPTY: Self =
+        Trace { found: 0, innermost: [0; Trace::HALF], outermost: [0; Trace::HALF] };
+
+    /// One more, farther out than all the others.
+    pub fn add(&mut self, address: usize) {
+        let half = match self.found < Trace::HALF {
+            true => &mut self.innermost,
+            false => &mut self.outermost,
+        };
+        half[self.found % Trace::HALF] = address;
+        self.found += 1;
     }
-    let (begin, is_call) = from.map_or((0, false), |from| (from.at, from.is_call));
-    // SAFETY: there is room for as many as are said.
-    unsafe {
-        let (first, max) = (addresses.as_mut_ptr(), addresses.len());
-        ffi::kiln_backtrace(begin, is_call, first, count, max);
+
+    /// The addresses of the innermost calls.
+    pub fn innermost(&self) -> &[usize] {
+        &self.innermost[..self.found.min(Trace::HALF)]
+    }
+
+    /// The addresses of those farther out that were kept.
+    pub fn outermost(&self) -> impl Iterator<Item = usize> {
+        let first = Trace::HALF.max(self.found.saturating_sub(Trace::HALF));
+        (first..self.found).map(|number| self.outermost[number % Trace::HALF])
+    }
+
+    /// How many calls between these two are left out.
+    pub fn left_out(&self) -> usize {
+        self.found.saturating_sub(2 * Trace::HALF)
+    }
+
+    /// Adds the code of an image that runs, and what has called it: from the interrupted code, or from
+    /// the caller of this function. If a ruined stack makes this fault, what was found until then is
+    /// there.
+    #[allow(unsafe_code)]
+    pub fn add_calls(&mut self, from: Option<Interrupted>) {
+        let (begin, is_call) = from.map_or((0, false), |from| (from.at, from.is_call));
+        // SAFETY: it writes to the trace alone.
+        unsafe { ffi::kiln_backtrace(begin, is_call, self) };
     }
 }
 
-/// Where the exception was thrown that the last call ended with, innermost first.
+/// Where the exception was thrown that the last call ended with.
 #[allow(unsafe_code)]
-pub fn thrown_at() -> Vec<usize> {
-    let mut addresses = std::ptr::null();
-    // SAFETY: the runtime keeps as many as it says, until another exception is thrown.
-    unsafe {
-        let count = ffi::kiln_thrown_at(&raw mut addresses);
-        std::slice::from_raw_parts(addresses, count).to_vec()
-    }
+pub fn thrown_at() -> Trace {
+    // SAFETY: the runtime's own, which stays as it is until another exception is thrown.
+    unsafe { *ffi::kiln_thrown_at() }
 }
 
 /// To be called once, before the first call that may be abandoned or fail.

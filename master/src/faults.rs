@@ -194,18 +194,22 @@ fn some_of(count: u64) -> Option<u64> {
 
 /// One line, innermost first: `find (site.cc:3) < on_request (site.cc:9)`.
 fn backtrace_of(frames: &[Frame]) -> String {
-    let shown = frames.iter().take(LOGGED_FRAMES_MAX).map(|frame| {
+    let frames = Frame::leave_out_middle(frames.to_vec(), LOGGED_FRAMES_MAX);
+    let shown = frames.iter().map(|frame| {
+        let before = match frame.left_out {
+            0 => String::new(),
+            calls => format!("... {calls} more < "),
+        };
         let name: String = match frame.function.is_empty() {
             true => format!("{:#x}", frame.address),
             false => frame.function.chars().take(LOGGED_NAME_BYTES_MAX).collect(),
         };
         match frame.file {
-            Some(_) => format!("{name} ({})", frame.location()),
-            None => name,
+            Some(_) => format!("{before}{name} ({})", frame.location()),
+            None => format!("{before}{name}"),
         }
     });
-    let more = (frames.len() > LOGGED_FRAMES_MAX).then(|| "...".to_owned());
-    shown.chain(more).collect::<Vec<_>>().join(" < ")
+    shown.collect::<Vec<_>>().join(" < ")
 }
 
 #[cfg(test)]
@@ -215,7 +219,7 @@ mod tests {
     fn frame(function: &str, file: Option<&str>, line: u32) -> Frame {
         let file = file.map(str::to_owned);
         let function = function.to_owned();
-        Frame { address: 0x10, function, file, line, is_inlined: false, is_library: false }
+        Frame { address: 0x10, function, file, line, ..Frame::default() }
     }
 
     #[test]
@@ -228,7 +232,7 @@ mod tests {
         assert_eq!(backtrace_of(&frames), "find (a.cc:3) < 0x10 (b.cc) < on_request");
         assert_eq!(backtrace_of(&[]), "");
         let long: Vec<Frame> = (0..99).map(|_| frame(&"x".repeat(999), None, 0)).collect();
-        assert!(backtrace_of(&long).ends_with("x < ..."));
+        assert!(backtrace_of(&long).contains("x < ... 87 more < x"));
         assert!(backtrace_of(&long).len() < 2048);
     }
 

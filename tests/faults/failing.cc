@@ -7,6 +7,7 @@
 #include <cstdlib>
 #include <cstring>
 #include <memory>
+#include <regex>
 #include <stdexcept>
 #include <string>
 #include <vector>
@@ -150,6 +151,11 @@ const Failure FAILURES[] = {
       {"assert", [] { assert(zero == 1); }},
       {"pure", [] { Derived derived; }},
       {"overflow", [] { zero = recurse(0); }},
+      {"overflow-regex",
+       [] {
+         std::string text(1 << 20, 'a');
+         zero = std::regex_match(text, std::regex("(a|b)*"));
+       }},
       // Memory.
       {"double-free",
        [] {
@@ -173,6 +179,11 @@ const Failure FAILURES[] = {
        [] {
          std::string text(1 << 20, 'a');
          for (;;) zero = text.find("aaaaaaaab") != std::string::npos;
+       }},
+      {"loop-regex",
+       [] {
+         std::string text(40, 'a');
+         zero = std::regex_match(text, std::regex("(a+)+c"));
        }},
       {"loop-malloc", [] { for (;;) delete new int(zero); }},
       {"loop-throw",

@@ -13,8 +13,7 @@ fn fault(message: &str) -> Fault {
         function: "on_request".to_owned(),
         file: Some("site.cc".to_owned()),
         line: 3,
-        is_inlined: false,
-        is_library: false,
+        ..Frame::default()
     };
     Fault {
         kind: FaultKind::SegmentationFault,
