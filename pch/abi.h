@@ -67,7 +67,8 @@ enum kiln_log_level { KILN_LOG_ERROR, KILN_LOG_WARN, KILN_LOG_INFO, KILN_LOG_DEB
 typedef struct kiln_host {
   uint32_t abi_version;
   uint32_t size;  // of this structure
-  // More arena: `size` bytes aligned to 16, or NULL when the request has used up its share.
+  // Takes `size` bytes, aligned to 16, of the request's arena, which grows in place: there may be more
+  // free bytes afterwards. NULL when the request has used up its share.
   void *(*allocate)(size_t size);
   // Changes the request that goes upstream; false when name or value is not valid in a field line
   // (RFC 9110, sections 5.1 and 5.5) or there are too many changes.

@@ -5,6 +5,7 @@ use std::net::IpAddr;
 use std::ptr;
 use std::slice;
 
+use crate::arena::Free;
 use crate::{RequestView, field};
 
 /// `KILN_ABI_VERSION`.
@@ -96,8 +97,8 @@ pub(crate) struct Host {
 #[repr(C)]
 pub(crate) struct Context {
     pub(crate) host: *const Host,
-    pub(crate) arena_next: *mut u8,
-    pub(crate) arena_end: *mut u8,
+    /// `arena_next` and `arena_end`.
+    pub(crate) arena: Free,
 }
 
 /// `kiln_edit_kind`.

@@ -12,7 +12,7 @@ use image::runtime::{Misdeed, as_host};
 use nix::time::{ClockId, clock_gettime};
 
 use crate::abi::{self, Context, Host, Str};
-use crate::arena::{self, Arena};
+use crate::arena::{Arena, Refusal};
 use crate::{Edit, faults, field};
 
 /// Most changes that a script makes to one request.
@@ -60,26 +60,26 @@ struct LogBudget {
 }
 
 impl Call {
-    pub(crate) fn new() -> Self {
-        let nothing = std::ptr::null_mut();
-        let context = Context { host: &HOST, arena_next: nothing, arena_end: nothing };
+    pub(crate) fn new() -> std::io::Result<Self> {
+        let mut arena = Arena::new()?;
+        let context = Context { host: &HOST, arena: arena.reset() };
         let random = monotonic_ns() ^ (u64::from(std::process::id()) << 32);
-        Self {
+        Ok(Self {
             context,
             generation: 0,
-            arena: Arena::new(),
+            arena,
             edits: Vec::new(),
             random,
             log_lines_max: settings::Faults::default().log_lines,
             log: LogBudget::default(),
-        }
+        })
     }
 
     /// Makes room for another request.
     pub(crate) fn reset(&mut self, generation: u64) {
         self.edits.clear();
         self.generation = generation;
-        (self.context.arena_next, self.context.arena_end) = self.arena.reset();
+        self.context.arena = self.arena.reset();
     }
 
     /// Makes this the running call for as long as `run` takes.
@@ -112,17 +112,21 @@ impl Call {
         may
     }
 
-    /// A copy in the arena: of the bytes that the script has left over, as its own code takes them,
-    /// and of a block of its own only when those do not suffice.
+    /// Memory of the arena, or null when the request has used up its share.
+    fn allocate(&mut self, size: usize) -> *mut u8 {
+        match self.arena.take(&mut self.context.arena, size) {
+            Ok(place) => place,
+            Err(Refusal::UsedUp) => std::ptr::null_mut(),
+            Err(Refusal::Ruined) => faults::raise(
+                FaultKind::HeapMisuse,
+                "it has written over what Kiln keeps of the request's memory",
+            ),
+        }
+    }
+
+    /// A copy in the arena.
     fn keep(&mut self, bytes: &[u8]) -> Option<&'static [u8]> {
-        let size = bytes.len().next_multiple_of(arena::ALIGN);
-        let (next, end) = (self.context.arena_next, self.context.arena_end);
-        let place = if size <= end.addr().saturating_sub(next.addr()) {
-            self.context.arena_next = next.wrapping_add(size);
-            next
-        } else {
-            self.arena.allocate(size).cast()
-        };
+        let place = self.allocate(bytes.len());
         if place.is_null() {
             return None;
         }
@@ -145,7 +149,7 @@ fn current<'a>() -> &'a mut Call {
 }
 
 extern "C" fn allocate(size: usize) -> *mut c_void {
-    as_host(|| current().arena.allocate(size))
+    as_host(|| current().allocate(size).cast())
 }
 
 extern "C" fn edit(kind: u32, name: Str, value: Str) -> bool {

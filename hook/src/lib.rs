@@ -26,6 +26,8 @@ mod faults;
 mod field;
 #[allow(unsafe_code)] // Effects are called by scripts, through pointers that scripts hand back.
 mod host;
+#[allow(unsafe_code)] // Mapping memory.
+mod reserved;
 mod scripts;
 #[allow(unsafe_code)] // Switching stacks.
 mod stack;

@@ -58,7 +58,7 @@ impl Scripts {
         Ok(Self {
             arena,
             stack,
-            call: Box::new(Call::new()),
+            call: Box::new(Call::new()?),
             generations: Vec::new(),
             standing_by: None,
             retired: Vec::new(),

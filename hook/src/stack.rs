@@ -26,17 +26,16 @@
 use std::cell::UnsafeCell;
 use std::ffi::c_void;
 use std::io;
-use std::num::NonZeroUsize;
 use std::ops::Range;
-use std::ptr::NonNull;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
-use nix::sys::mman::{MapFlags, ProtFlags, mmap_anonymous, mprotect, munmap};
+use crate::reserved::Reserved;
 
 /// Bytes of the stack: what a thread of the C library has.
 const STACK_BYTES: usize = 8 << 20;
 /// Wider than any frame is likely to be: a function with a large array begins to write at its far end.
 const GUARD_BYTES: usize = 1 << 20;
+const BYTES: usize = GUARD_BYTES + STACK_BYTES;
 
 /// Where the stack pointer is to be for the landing; 0 while nobody is on a hook stack.
 static LANDING: AtomicUsize = AtomicUsize::new(0);
@@ -59,7 +58,7 @@ pub(crate) const FLAGS: i32 = 1 << 8 | 1 << 10 | 1 << 18;
 
 /// A guarded stack.
 pub(crate) struct HookStack {
-    lowest: NonNull<c_void>,
+    range: Reserved,
 }
 
 /// How a call on a hook stack ended.
@@ -200,15 +199,9 @@ unsafe extern "C" {
 impl HookStack {
     /// Reserves it; pages cost nothing until they are used.
     pub(crate) fn new() -> io::Result<Self> {
-        let size = NonZeroUsize::new(GUARD_BYTES + STACK_BYTES).expect("a stack has bytes");
-        let access = ProtFlags::PROT_READ | ProtFlags::PROT_WRITE;
-        let flags = MapFlags::MAP_PRIVATE | MapFlags::MAP_NORESERVE | MapFlags::MAP_STACK;
-        // SAFETY: a new mapping at an address of the kernel's choice.
-        let lowest = unsafe { mmap_anonymous(None, size, access, flags) }?;
-        let stack = Self { lowest };
-        // SAFETY: the guard is the lowest part of the mapping just made.
-        unsafe { mprotect(lowest, GUARD_BYTES, ProtFlags::PROT_NONE) }?;
-        Ok(stack)
+        let range = Reserved::new(BYTES)?;
+        range.open(GUARD_BYTES..BYTES)?;
+        Ok(Self { range })
     }
 
     /// Calls `function` with `argument` on this stack.
@@ -225,10 +218,8 @@ impl HookStack {
     ) -> Ended {
         debug_assert!(!is_entered(), "hooks don't nest");
         // SAFETY: the top is the end of the mapping, aligned as the ABI wants it before a call.
-        let is_abandoned = unsafe {
-            let top = self.lowest.as_ptr().byte_add(GUARD_BYTES + STACK_BYTES);
-            kiln_on_stack(top, function, argument)
-        };
+        let is_abandoned =
+            unsafe { kiln_on_stack(self.range.at(BYTES).as_ptr(), function, argument) };
         if is_abandoned == 0 {
             return Ended::Returned;
         }
@@ -238,22 +229,16 @@ impl HookStack {
 
     /// Addresses of the guard.
     pub(crate) fn guard(&self) -> Range<usize> {
-        let lowest = self.lowest.as_ptr() as usize;
-        lowest..lowest + GUARD_BYTES
+        self.address(0)..self.address(GUARD_BYTES)
     }
 
     /// Addresses of the stack itself.
     pub(crate) fn frames(&self) -> Range<usize> {
-        let lowest = self.guard().end;
-        lowest..lowest + STACK_BYTES
+        self.address(GUARD_BYTES)..self.address(BYTES)
     }
-}
 
-impl Drop for HookStack {
-    fn drop(&mut self) {
-        // SAFETY: the mapping is this stack's, and nobody is on it.
-        let unmapped = unsafe { munmap(self.lowest, GUARD_BYTES + STACK_BYTES) };
-        debug_assert!(unmapped.is_ok(), "the mapping was made by new()");
+    fn address(&self, offset: usize) -> usize {
+        self.range.at(offset).addr().get()
     }
 }
 

@@ -173,6 +173,13 @@ const Failure FAILURES[] = {
          std::free(next);
          std::free(const_cast<char*>(block));
        }},
+      {"overrun-arena",
+       [] { std::memset(const_cast<char*>(kiln::detail::keep("x").data), 0x5a, 1 << 20); }},
+      {"ruin-arena",
+       [] {
+         kiln_current->arena_next -= 1 << 20;
+         kiln::detail::host().edit(KILN_EDIT_SET, {"x-a", 3}, {"b", 1});
+       }},
       // Budgets.
       {"loop", [] { spin(); }},
       {"loop-library",

@@ -50,6 +50,8 @@ const CASES: &[Case] = &[
     ("double-free", "heap-misuse", "it was freed before", ""),
     ("free-wild", "heap-misuse", "which is not memory of the scripts' heap", ""),
     ("overrun", "heap-misuse", "no block of the scripts' heap begins", ""),
+    ("overrun-arena", "segmentation-fault", "which it may not", ""),
+    ("ruin-arena", "heap-misuse", "what Kiln keeps of the request's memory", ""),
     ("loop", "cpu-budget", "it has computed for 1000 ms", "spin"),
     ("loop-library", "cpu-budget", "it has computed for 1000 ms", ""),
     ("loop-regex", "cpu-budget", "it has computed for 1000 ms", ""),
