@@ -19,12 +19,8 @@ use crate::rounds::Bench;
 /// How often each thing is done.
 const TIMES: usize = 5;
 
-/// A worker that dies younger than this is taken for one that can't live, and its replacement
-/// waits.
-const GROWN_UP: Duration = Duration::from_millis(1500);
-
-/// How long all of it takes, about: mostly compiling, and replacements that wait to be grown up.
-pub(crate) const DURATION: Duration = Duration::from_secs(30);
+/// How long all of it takes, about: mostly compiling.
+pub(crate) const DURATION: Duration = Duration::from_secs(22);
 
 /// What starting costs, in milliseconds, and what there is to start.
 #[derive(Debug, Serialize)]
@@ -121,7 +117,6 @@ pub(crate) fn reload(kiln: &Path, control: &Path) -> anyhow::Result<Reloaded> {
 
 /// The listener stays open in the master, so the request waits there for the next worker.
 fn replace_ms(server: &mut Server) -> anyhow::Result<f64> {
-    std::thread::sleep(GROWN_UP);
     load::ask(server.address)?;
     let worker = server.worker()?;
     let started = Instant::now();

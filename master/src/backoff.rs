@@ -1,45 +1,44 @@
-//! How long to wait before a worker that died is replaced.
+//! How long to wait before a process that has ended is forked again.
 //!
-//! A worker that lived is replaced at once. One that dies right after its start would do so again, and
-//! a loop of forks helps nobody, so each further young death doubles the delay.
+//! One that did start is replaced at once, and so is the next: those who wait for it should not. But a
+//! loop of forks helps nobody, so that only a few in a row are, and then one in each interval. One
+//! that ended before it had started would do so again: each further one doubles the delay.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-/// Delays of the replacements of one worker index.
+/// Replacements in a row that do not wait. Each costs some milliseconds of CPU time.
+pub(crate) const AT_ONCE: u32 = 8;
+
+/// Delays of the replacements of one process.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Backoff {
-    young_deaths: u32,
+    /// Ends in a row of those that had not started.
+    false_starts: u32,
+    /// When all replacements so far would have been made, had each waited for the one before
+    /// (the generic cell rate algorithm of ITU-T I.371: its theoretical arrival time).
+    spent_until: Option<Instant>,
 }
 
 /// What decides about a delay; see [`crate::Settings`].
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Limits {
-    pub(crate) young: Duration,
     pub(crate) delay_min: Duration,
     pub(crate) delay_max: Duration,
 }
 
 impl Backoff {
-    /// Notes a death at this age, and answers how long to wait with the replacement.
-    pub(crate) fn after_death(&mut self, age: Duration, limits: Limits) -> Duration {
-        if age >= limits.young {
-            self.young_deaths = 0;
-            return Duration::ZERO;
+    /// Notes the end of one that had started, or not, and answers how long to wait.
+    pub(crate) fn after(&mut self, has_started: bool, now: Instant, limits: Limits) -> Duration {
+        if !has_started {
+            let doubled = limits.delay_min.saturating_mul(2u32.saturating_pow(self.false_starts));
+            self.false_starts = self.false_starts.saturating_add(1);
+            return doubled.min(limits.delay_max);
         }
-        let delay = limits.delay_min.saturating_mul(2u32.saturating_pow(self.young_deaths));
-        self.young_deaths = self.young_deaths.saturating_add(1);
-        delay.min(limits.delay_max)
-    }
-
-    /// The same for one that a script has tainted at this age. It did start, and so will the next, so
-    /// that the first is replaced at once, and the delay of others does not grow: it keeps the machine
-    /// from forking for each bad request, and requests wait as short as that allows.
-    pub(crate) fn after_taint(&mut self, age: Duration, limits: Limits) -> Duration {
-        match self.after_death(age, limits) {
-            Duration::ZERO => Duration::ZERO,
-            _ if self.young_deaths == 1 => Duration::ZERO,
-            _ => limits.delay_min,
-        }
+        self.false_starts = 0;
+        let interval = limits.delay_min;
+        let spent_until = self.spent_until.map_or(now, |until| until.max(now));
+        self.spent_until = Some(spent_until + interval);
+        (spent_until - now).saturating_sub(interval * (AT_ONCE - 1))
     }
 }
 
@@ -47,49 +46,48 @@ impl Backoff {
 mod tests {
     use super::*;
 
-    fn check(ages_ms: &[u64], expect_ms: &[u64]) {
-        check_each(Backoff::after_death, ages_ms, expect_ms);
-    }
+    const LIMITS: Limits =
+        Limits { delay_min: Duration::from_millis(100), delay_max: Duration::from_millis(5000) };
 
-    fn check_each(
-        after: fn(&mut Backoff, Duration, Limits) -> Duration,
-        ages_ms: &[u64],
-        expect_ms: &[u64],
-    ) {
-        let milliseconds = Duration::from_millis;
-        let limits = Limits {
-            young: milliseconds(1000),
-            delay_min: milliseconds(100),
-            delay_max: milliseconds(5000),
-        };
+    /// Ends, each some milliseconds after its process was forked, and the delays that follow.
+    fn check(ends: &[(bool, u64)], expect_ms: &[u64]) {
+        let mut now = Instant::now();
         let mut backoff = Backoff::default();
-        let delays: Vec<u128> = ages_ms
-            .iter()
-            .map(|age| after(&mut backoff, milliseconds(*age), limits).as_millis())
-            .collect();
-        let expect: Vec<u128> = expect_ms.iter().map(|delay| u128::from(*delay)).collect();
-        assert_eq!(delays, expect);
+        let delay_after = |(has_started, age_ms): &(bool, u64)| {
+            now += Duration::from_millis(*age_ms);
+            let delay = backoff.after(*has_started, now, LIMITS);
+            now += delay;
+            u64::try_from(delay.as_millis()).expect("it is short")
+        };
+        let delays: Vec<u64> = ends.iter().map(delay_after).collect();
+        assert_eq!(delays, expect_ms);
     }
 
     #[test]
-    fn a_worker_that_lived_is_replaced_at_once() {
-        check(&[1000, 60_000], &[0, 0]);
+    fn each_false_start_doubles_the_delay_up_to_its_limit() {
+        check(&[(false, 5); 8], &[100, 200, 400, 800, 1600, 3200, 5000, 5000]);
+        let delays = [&[100, 200, 400, 800, 1600, 3200][..], &[5000; 194]].concat();
+        check(&[(false, 0); 200], &delays);
     }
 
     #[test]
-    fn each_young_death_doubles_the_delay_up_to_its_limit() {
-        check(&[5; 8], &[100, 200, 400, 800, 1600, 3200, 5000, 5000]);
-        check(&[0; 200], &[&[100, 200, 400, 800, 1600, 3200][..], &[5000; 194]].concat());
+    fn one_that_started_forgives_the_false_starts_before_it() {
+        check(&[(false, 5), (false, 5), (true, 5), (false, 5)], &[100, 200, 0, 100]);
     }
 
     #[test]
-    fn one_that_lived_forgives_the_young_deaths_before_it() {
-        check(&[5, 5, 2000, 5], &[100, 200, 0, 100]);
+    fn some_that_started_are_replaced_at_once_and_then_one_in_each_interval() {
+        check(&[(true, 0); 10], &[0, 0, 0, 0, 0, 0, 0, 0, 100, 100]);
+        check(
+            &[(true, 40); 16],
+            &[[0; 12], [20, 60, 60, 60, 0, 0, 0, 0, 0, 0, 0, 0]].concat()[..16],
+        );
     }
 
     #[test]
-    fn the_first_tainted_worker_is_replaced_at_once_and_the_next_ones_soon() {
-        check_each(Backoff::after_taint, &[5; 6], &[0, 100, 100, 100, 100, 100]);
-        check_each(Backoff::after_taint, &[5, 5, 2000, 5, 5], &[0, 100, 0, 0, 100]);
+    fn those_that_live_an_interval_are_always_replaced_at_once() {
+        check(&[(true, 100); 100], &[0; 100]);
+        let twice_eight = [&[(true, 0); 8][..], &[(true, 800)], &[(true, 0); 7]].concat();
+        check(&twice_eight, &[0; 16]);
     }
 }

@@ -17,7 +17,7 @@ use nix::sys::signal::{Signal, kill};
 use nix::sys::wait::WaitStatus;
 use nix::unistd::Pid;
 
-use crate::backoff::{Backoff, Limits};
+use crate::backoff::Backoff;
 use crate::control::BrokerStatus;
 use crate::fork::{Child, fork};
 use crate::staffing::{EXIT_SCOREBOARD, how};
@@ -158,6 +158,7 @@ impl Supervisor<'_> {
         if !self.broker.is(pid) {
             return false;
         }
+        let limits = self.backoff_limits();
         let broker = &mut self.broker;
         let process = broker.process.take().expect("it was found by its pid");
         let (pid, how) = (pid.as_raw(), how(ended));
@@ -166,12 +167,8 @@ impl Supervisor<'_> {
             return true;
         }
         let age = now - process.forked;
-        let limits = Limits {
-            young: self.settings.young_worker,
-            delay_min: self.settings.respawn_delay_min,
-            delay_max: self.settings.respawn_delay_max,
-        };
-        let delay = broker.backoff.after_death(age, limits);
+        let has_started = age >= limits.delay_max;
+        let delay = broker.backoff.after(has_started, now, limits);
         broker.fork_at = Some(now + delay);
         broker.restarts = broker.restarts.saturating_add(1);
         let (age_ms, delay_ms) = (age.as_millis(), delay.as_millis());

@@ -41,13 +41,11 @@ pub struct Settings {
     pub compile_threads: usize,
     /// Longest drain of a worker; what is unfinished then is cut off. Default 60 s.
     pub drain_timeout: Duration,
-    /// A worker that died before this age is replaced with a delay. Default 1 s: enough to serve,
-    /// so whatever kills older ones is rare enough to fork again at once.
-    pub young_worker: Duration,
-    /// Delay before the first replacement of a worker that died young; doubles each time.
+    /// Delay before the first replacement of a worker that died before it was ready, which doubles each
+    /// time; and how often workers that were ready may be replaced if they die again and again.
     /// Default 100 ms.
     pub respawn_delay_min: Duration,
-    /// Where that delay stops to double. Default 5 s: a machine that recovers is served soon.
+    /// Where the delay stops to double. Default 5 s: a machine that recovers is served soon.
     pub respawn_delay_max: Duration,
     /// How long a worker may take to get ready, to load a generation or to retire one, or to turn
     /// its loop once. One that takes longer is stuck, and is killed and replaced. Default 10 s.
@@ -74,7 +72,6 @@ impl Default for Settings {
             compile_memory_max: 4 << 30,
             compile_threads: 1,
             drain_timeout: Duration::from_secs(60),
-            young_worker: Duration::from_secs(1),
             respawn_delay_min: Duration::from_millis(100),
             respawn_delay_max: Duration::from_secs(5),
             answer_timeout: Duration::from_secs(10),

@@ -2,8 +2,8 @@
 //!
 //! Two rules hold, and every turn of the loop restores them:
 //!
-//! - There are as many workers as wanted. One that dies is replaced in the same turn, unless it died
-//!   young. Growth and shrinkage go one worker at a time, since the kernel's groups of sockets
+//! - There are as many workers as wanted. One that dies is replaced in the same turn, unless too many
+//!   have died of late (`backoff.rs`). Growth and shrinkage go one worker at a time, since the kernel's groups of sockets
 //!   change their order.
 //! - Somebody accepts from every socket. While the worker that a socket was made for is dead, a
 //!   neighbour adopts it; once the replacement is ready, the neighbour releases it. A socket that is
@@ -244,7 +244,8 @@ impl Supervisor<'_> {
             Activity::Starting { .. } | Activity::Serving
                 if matches!(self.phase, Phase::Running) =>
             {
-                let delay = worker.backoff.after_death(age, limits);
+                let has_served = matches!(worker.activity, Activity::Serving);
+                let delay = worker.backoff.after(has_served, now, limits);
                 worker.activity = Activity::Vacant { fork_at: now + delay };
                 worker.restarts = worker.restarts.saturating_add(1);
                 worker.died_at.get_or_insert(now);
@@ -435,7 +436,6 @@ impl Supervisor<'_> {
     /// What decides how soon a worker is replaced.
     pub(crate) fn backoff_limits(&self) -> Limits {
         Limits {
-            young: self.settings.young_worker,
             delay_min: self.settings.respawn_delay_min,
             delay_max: self.settings.respawn_delay_max,
         }

@@ -61,7 +61,7 @@ impl Supervisor<'_> {
         let pulse = std::mem::take(&mut worker.pulse);
         let process = worker.process.take();
         if is_to_be_replaced {
-            let delay = worker.backoff.after_taint(age, limits);
+            let delay = worker.backoff.after(has_served, now, limits);
             worker.activity = Activity::Vacant { fork_at: now + delay };
             worker.restarts = worker.restarts.saturating_add(1);
             worker.died_at.get_or_insert(now);

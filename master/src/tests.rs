@@ -15,6 +15,7 @@ use std::time::{Duration, Instant};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
+use crate::backoff::AT_ONCE;
 use crate::control::{ControlReply, ControlRequest, GenerationState, Status, WorkerActivity, call};
 use crate::supervisor::Supervisor;
 use crate::{Settings, StartError};
@@ -210,8 +211,7 @@ fn hang_ups_during_a_compile_become_one_more_reload() {
 
 #[test]
 fn a_killed_worker_is_replaced_without_refusing_a_connection() {
-    let scenario = Scenario { workers: 3, young_worker: Duration::ZERO, ..Scenario::default() };
-    let kiln = Kiln::start_with("killed", "fine", scenario);
+    let kiln = Kiln::start("killed", "fine", 3);
     let mut status = kiln.wait_for_workers(3);
     let load = kiln.load();
     for round in 1..=20 {
@@ -232,15 +232,15 @@ fn a_killed_worker_is_replaced_without_refusing_a_connection() {
 
 #[test]
 fn a_neighbour_stands_in_while_the_replacement_is_delayed() {
-    let scenario = Scenario {
-        young_worker: PATIENCE,
-        respawn_delay_min: Duration::from_millis(500),
-        ..Scenario::default()
-    };
+    let scenario = Scenario { respawn_delay_min: Duration::from_secs(2), ..Scenario::default() };
     let kiln = Kiln::start_with("adopted", "fine", scenario);
-    let status = kiln.wait_for_workers(2);
-    kill(Pid::from_raw(status.workers[1].pid.unwrap()), Signal::SIGKILL).unwrap();
-    kiln.wait_for("the death", |status| status.workers[1].state == WorkerActivity::Vacant);
+    for _ in 0..=AT_ONCE {
+        let status = kiln.wait_for_workers(2);
+        kill(Pid::from_raw(status.workers[1].pid.unwrap()), Signal::SIGKILL).unwrap();
+        kiln.wait_for("the death", |now| now.workers[1].pid != status.workers[1].pid);
+    }
+    let status = kiln.status();
+    assert_eq!(status.workers[1].state, WorkerActivity::Vacant);
     let began = Instant::now();
     for _ in 0..50 {
         assert_eq!(ask(status.listen[0], "hello").unwrap()[0], 0);

@@ -54,7 +54,6 @@ pub(super) const SCENARIO: &str = "KILN_TEST_SCENARIO";
 #[derive(Serialize, Deserialize)]
 pub(super) struct Scenario {
     pub(super) workers: usize,
-    pub(super) young_worker: Duration,
     pub(super) respawn_delay_min: Duration,
     pub(super) drain_timeout: Duration,
     /// What its broker does; see [`FakeRoles`].
@@ -76,7 +75,6 @@ impl Default for Scenario {
     fn default() -> Self {
         Scenario {
             workers: 2,
-            young_worker: Duration::from_secs(1),
             respawn_delay_min: Duration::from_millis(100),
             drain_timeout: Duration::from_secs(5),
             broker: FakeBroker::None,
@@ -94,7 +92,6 @@ impl Scenario {
             compile_timeout: Duration::from_secs(2),
             answer_timeout: Duration::from_secs(1),
             drain_timeout: self.drain_timeout,
-            young_worker: self.young_worker,
             respawn_delay_min: self.respawn_delay_min,
             steer_settle: Duration::from_millis(50),
             ..Settings::default()
@@ -261,8 +258,9 @@ impl FakeWorker {
         let mut generation = 0;
         if let Some(image) = self.inheritance.image.take() {
             generation = image.generation;
-            if self.load(generation, File::from(image.file)).is_err() {
-                return 3;
+            if let Err(reason) = self.load(generation, File::from(image.file)) {
+                self.say(&Report::LoadFailed { generation, reason });
+                return 1;
             }
         }
         // What is known of servers comes before the first request.

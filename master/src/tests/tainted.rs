@@ -17,13 +17,14 @@ fn hold(address: SocketAddr) -> (TcpStream, u64) {
     (client, index)
 }
 
-fn lived() -> Scenario {
-    Scenario { young_worker: Duration::ZERO, ..Scenario::default() }
+/// Its workers are replaced at once however often.
+fn tireless() -> Scenario {
+    Scenario { respawn_delay_min: Duration::ZERO, ..Scenario::default() }
 }
 
 #[test]
 fn a_tainted_worker_finishes_its_requests_beside_its_replacement() {
-    let kiln = Kiln::start_with("tainted", "fine", Scenario { workers: 1, ..lived() });
+    let kiln = Kiln::start_with("tainted", "fine", Scenario { workers: 1, ..tireless() });
     let before = kiln.wait_for_workers(1);
     let address = before.listen[0];
     let (held, _) = hold(address);
@@ -50,7 +51,7 @@ fn a_tainted_worker_finishes_its_requests_beside_its_replacement() {
 
 #[test]
 fn no_connection_is_refused_or_lost_while_worker_after_worker_is_tainted() {
-    let kiln = Kiln::start_with("taints", "fine", Scenario { workers: 2, ..lived() });
+    let kiln = Kiln::start_with("taints", "fine", Scenario { workers: 2, ..tireless() });
     kiln.wait_for_workers(2);
     let load = kiln.load();
     for taints in 1..=20 {
@@ -68,7 +69,7 @@ fn no_connection_is_refused_or_lost_while_worker_after_worker_is_tainted() {
 #[test]
 fn a_tainted_worker_that_does_not_finish_in_time_is_killed() {
     let drain_timeout = Duration::from_millis(300);
-    let kiln = Kiln::start_with("tainted-late", "fine", Scenario { drain_timeout, ..lived() });
+    let kiln = Kiln::start_with("tainted-late", "fine", Scenario { drain_timeout, ..tireless() });
     let status = kiln.wait_for_workers(2);
     let _held = hold(status.listen[0]);
     let _other = hold(status.listen[0]);
@@ -84,7 +85,7 @@ fn a_tainted_worker_that_does_not_finish_in_time_is_killed() {
 
 #[test]
 fn where_too_many_drain_the_oldest_is_killed() {
-    let kiln = Kiln::start_with("tainted-many", "fine", Scenario { workers: 1, ..lived() });
+    let kiln = Kiln::start_with("tainted-many", "fine", Scenario { workers: 1, ..tireless() });
     let address = kiln.wait_for_workers(1).listen[0];
     let mut held = Vec::new();
     let mut pids = Vec::new();
@@ -103,29 +104,25 @@ fn where_too_many_drain_the_oldest_is_killed() {
 }
 
 #[test]
-fn young_workers_that_are_tainted_again_and_again_do_not_make_a_storm_of_forks() {
-    let scenario = Scenario {
-        workers: 1,
-        young_worker: PATIENCE,
-        respawn_delay_min: Duration::from_millis(200),
-        ..Scenario::default()
-    };
-    let kiln = Kiln::start_with("tainted-young", "fine", scenario);
+fn workers_that_are_tainted_again_and_again_do_not_make_a_storm_of_forks() {
+    let respawn_delay_min = Duration::from_millis(200);
+    let scenario = Scenario { workers: 1, respawn_delay_min, ..Scenario::default() };
+    let kiln = Kiln::start_with("tainted-storm", "fine", scenario);
     let address = kiln.wait_for_workers(1).listen[0];
     let began = Instant::now();
-    for _ in 0..4 {
+    for _ in 0..AT_ONCE + 3 {
         // It waits in the queue of the socket while there is nobody.
         let tainted = serde_json::to_string(&Report::Tainted).unwrap();
         assert_eq!(ask(address, &tainted).unwrap()[0], 0);
     }
     ask(address, "hello").unwrap();
-    assert!(began.elapsed() >= 3 * Duration::from_millis(200), "all but the first are delayed");
+    assert!(began.elapsed() >= 3 * respawn_delay_min, "those after the first few are delayed");
     kiln.wait_for("the ends", |status| status.tainted.is_empty());
 }
 
 #[test]
 fn a_worker_that_leaves_is_not_replaced_when_it_is_tainted() {
-    let kiln = Kiln::start_with("tainted-leaving", "fine", Scenario { workers: 2, ..lived() });
+    let kiln = Kiln::start_with("tainted-leaving", "fine", Scenario { workers: 2, ..tireless() });
     let address = kiln.wait_for_workers(2).listen[0];
     let mut held = Vec::new();
     while held.iter().all(|(_, index)| *index != 1) {
@@ -144,7 +141,7 @@ fn a_worker_that_leaves_is_not_replaced_when_it_is_tainted() {
 #[test]
 fn a_drain_and_a_stop_wait_for_tainted_workers_as_for_others() {
     for (test, finishes) in [("tainted-drain", true), ("tainted-stop", false)] {
-        let kiln = Kiln::start_with(test, "fine", Scenario { workers: 1, ..lived() });
+        let kiln = Kiln::start_with(test, "fine", Scenario { workers: 1, ..tireless() });
         let address = kiln.wait_for_workers(1).listen[0];
         let (held, _) = hold(address);
         kiln.worker_says(&Report::Tainted).unwrap();
