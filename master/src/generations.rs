@@ -126,8 +126,6 @@ pub(crate) struct Generation {
     pub(crate) is_long_at: Option<Instant>,
     /// When it became active last; none if it never did.
     pub(crate) activated: Option<Instant>,
-    /// Whether any worker has loaded it.
-    pub(crate) is_loaded: bool,
     /// Whether it has got through its probation, or needed none.
     pub(crate) is_proven: bool,
     /// What it had come to when it had failed too often to get through it.
@@ -275,7 +273,6 @@ impl Generations {
             holders: BTreeMap::new(),
             is_long_at: None,
             activated: None,
-            is_loaded: false,
             is_proven: false,
             broken: None,
             ended: None,
@@ -375,11 +372,10 @@ impl Generations {
         self.settle();
     }
 
-    /// This one will never serve: it is new, or it was active and no worker could load it.
+    /// This one, which is new, will never serve.
     pub(crate) fn refuse(&mut self, number: u64, reason: &str) {
         if let Some(known) = self.find_mut(number) {
-            let is_new = known.state == GenerationState::Compiling;
-            assert!(is_new || !known.is_loaded, "generation {number} has served");
+            assert_eq!(known.state, GenerationState::Compiling);
             known.state = GenerationState::Refused;
             known.refusal = Some(reason.to_owned());
         }
@@ -391,7 +387,6 @@ impl Generations {
         let known = self.find_mut(number).expect("the caller found it");
         assert_eq!(known.cannot_return(), None);
         known.state = GenerationState::Returning;
-        known.is_loaded = false;
         // The first worker that loads it may fail at requests before the last one has it.
         known.faults_before = known.faults;
         known.is_long_at = None;

@@ -5,9 +5,8 @@
 //! not all of them. When any worker cannot load it, those that have are told to load the active one
 //! again, whose image is kept until then: a generation serves everywhere or nowhere.
 //!
-//! Where no worker lives that could try, those that are forked next begin with it. If it turns out
-//! then that it cannot be loaded, it is given up: the last good one comes back, or there is none, and
-//! the workers serve without scripts.
+//! Where no worker lives that could try, as at the start, those that are forked next begin with it.
+//! They have nothing else to serve, so that all of them try at once.
 
 use std::collections::BTreeMap;
 use std::time::Instant;
@@ -43,6 +42,8 @@ pub(crate) struct Loading {
     pub(crate) awaiting: BTreeMap<Pid, Instant>,
     /// Whether one worker has loaded it.
     proven: bool,
+    /// Whether workers that are forked begin with it before that: nobody else lives who could try.
+    is_tried_by_new: bool,
     /// Workers that died while they were the first.
     losses: u32,
     /// The longest that a worker took to map and initialise it.
@@ -53,8 +54,16 @@ pub(crate) struct Loading {
 
 impl Loading {
     pub(crate) fn new(generation: u64, change: Change) -> Self {
-        let awaiting = BTreeMap::new();
-        Loading { generation, change, awaiting, proven: false, losses: 0, map_us: 0, loaded: 0 }
+        Loading {
+            generation,
+            change,
+            awaiting: BTreeMap::new(),
+            proven: false,
+            is_tried_by_new: false,
+            losses: 0,
+            map_us: 0,
+            loaded: 0,
+        }
     }
 }
 
@@ -94,9 +103,36 @@ impl Supervisor<'_> {
             return self.order_load(pid, now);
         }
         // Nobody lives who could try: at the start, or when the generation before kills its
-        // workers. Then those that are forked from now on start with this one.
-        if self.workers.values().all(|worker| worker.process.is_none()) {
-            self.finish_loaded(now);
+        // workers. Then those that are forked next try this one.
+        if !loading.is_tried_by_new && self.workers.values().all(|it| it.process.is_none()) {
+            self.try_with_new(now);
+        }
+    }
+
+    fn try_with_new(&mut self, now: Instant) {
+        let Reload::Loading(loading) = &mut self.reload else { return };
+        loading.is_tried_by_new = true;
+        self.fork_without_delay(now);
+    }
+
+    /// Has workers forked that begin with something else: what killed those before them is gone.
+    fn fork_without_delay(&mut self, now: Instant) {
+        for worker in self.workers.values_mut() {
+            worker.backoff = Default::default();
+            if let Activity::Vacant { fork_at } = &mut worker.activity {
+                *fork_at = now;
+            }
+        }
+    }
+
+    /// A worker was forked that begins with this generation.
+    pub(crate) fn begins_with(&mut self, pid: Pid, generation: u64, now: Instant) {
+        self.generations.tell(generation, pid);
+        if let Reload::Loading(loading) = &mut self.reload
+            && loading.generation == generation
+            && !loading.proven
+        {
+            loading.awaiting.insert(pid, now + self.settings.answer_timeout);
         }
     }
 
@@ -127,9 +163,6 @@ impl Supervisor<'_> {
     /// A worker has loaded a generation, by order or at its start.
     pub(crate) fn loaded(&mut self, pid: Pid, generation: u64, map_us: u64, now: Instant) {
         self.generations.mapped(generation, pid);
-        if let Some(known) = self.generations.find_mut(generation) {
-            known.is_loaded = true;
-        }
         let Reload::Loading(loading) = &mut self.reload else { return };
         if loading.generation != generation {
             return;
@@ -139,8 +172,10 @@ impl Supervisor<'_> {
         loading.awaiting.remove(&pid);
         if !std::mem::replace(&mut loading.proven, true) {
             let others = self.workers.values().filter(|worker| worker.activity.takes_generations());
-            let others: Vec<Pid> =
-                others.filter_map(|worker| worker.pid()).filter(|other| *other != pid).collect();
+            let others = others.filter_map(|worker| worker.pid());
+            // Some may have begun with it, too.
+            let is_untold = |other: &Pid| *other != pid && !loading.awaiting.contains_key(other);
+            let others: Vec<Pid> = others.filter(is_untold).collect();
             for other in others {
                 self.order_load(other, now);
             }
@@ -162,22 +197,12 @@ impl Supervisor<'_> {
             Reload::Loading(loading) if loading.generation == generation => {
                 self.refuse_loading(format!("worker {index} cannot load it: {reason}"), now);
             }
-            _ if self.unproven_active() == Some(generation) => {
-                self.give_up_active(format!("worker {index} cannot load it: {reason}"), now);
-            }
             _ => tracing::error!(worker = index, generation, reason, "a worker failed to load"),
         }
     }
 
     /// A worker is dead; the one that replaces it starts with the newest generation.
     pub(crate) fn load_interrupted(&mut self, pid: Pid, now: Instant) {
-        if self.unproven_active().is_some() {
-            self.lost_unproven += 1;
-            if self.lost_unproven >= LOSSES_MAX {
-                let losses = self.lost_unproven;
-                self.give_up_active(format!("{losses} workers died while they loaded it"), now);
-            }
-        }
         let Reload::Loading(loading) = &mut self.reload else { return };
         if loading.awaiting.remove(&pid).is_none() {
             return;
@@ -200,39 +225,6 @@ impl Supervisor<'_> {
         }
     }
 
-    /// The active generation, if no worker has loaded it yet.
-    fn unproven_active(&self) -> Option<u64> {
-        let active = self.generations.active().filter(|active| !active.is_loaded)?;
-        Some(active.number)
-    }
-
-    /// The active generation cannot be loaded. What can be had instead takes its place.
-    fn give_up_active(&mut self, reason: String, now: Instant) {
-        let Some(active) = self.generations.active() else { return };
-        let (generation, configured) = (active.number, active.configured.clone());
-        let holders: Vec<Pid> = active.holders.keys().copied().collect();
-        self.generations.refuse(generation, &reason);
-        self.probation = None;
-        for pid in holders {
-            self.kill_worker(pid, "the generation that it begins with was given up");
-        }
-        // What killed them is gone.
-        for worker in self.workers.values_mut() {
-            worker.backoff = Default::default();
-            if let Activity::Vacant { fork_at } = &mut worker.activity {
-                *fork_at = now;
-            }
-        }
-        self.note_refusal(reason.clone(), Vec::new(), now);
-        match self.generations.last_good_before(generation) {
-            Some(target) => {
-                tracing::error!(generation, reason, "a generation was given up: going back");
-                self.roll_back_by_itself(generation, target);
-            }
-            None => self.serve_without_scripts(configured, &reason),
-        }
-    }
-
     /// Nothing can be loaded: workers begin without scripts, as this configuration says.
     pub(crate) fn serve_without_scripts(&mut self, configured: Configured, reason: &str) {
         self.without_scripts = Some(configured);
@@ -245,7 +237,7 @@ impl Supervisor<'_> {
     /// What a worker that is forked now begins with; none if that is not known yet.
     pub(crate) fn beginning(&self) -> Option<Beginning> {
         match &self.reload {
-            Reload::Loading(loading) if loading.proven => {
+            Reload::Loading(loading) if loading.proven || loading.is_tried_by_new => {
                 Some(Beginning::Generation(loading.generation))
             }
             _ => match self.generations.active() {
@@ -258,7 +250,10 @@ impl Supervisor<'_> {
     /// Takes an image back: whoever has it loads the active one again.
     pub(crate) fn refuse_loading(&mut self, reason: String, now: Instant) {
         let Reload::Loading(loading) = std::mem::take(&mut self.reload) else { return };
-        let Loading { generation, change, .. } = loading;
+        let Loading { generation, change, is_tried_by_new, .. } = loading;
+        if is_tried_by_new {
+            self.fork_without_delay(now);
+        }
         let holders = self.generations.find(generation).map(|known| known.holders.clone());
         match &change {
             Change::Reload(_) => self.generations.refuse(generation, &reason),
@@ -293,7 +288,6 @@ impl Supervisor<'_> {
         };
         self.generations.activate(generation, ended, now);
         self.without_scripts = None;
-        self.lost_unproven = 0;
         let mut diagnostics = self.apply_configured(generation);
         self.begin_probation(generation, now);
         let map_ms = map_us as f64 / 1000.0;

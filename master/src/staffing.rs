@@ -163,7 +163,7 @@ impl Supervisor<'_> {
         })?;
         tracing::info!(worker = index, pid = pid.as_raw(), generation, "worker forked");
         if let Some(generation) = generation {
-            self.generations.tell(generation, pid);
+            self.begins_with(pid, generation, now);
         }
         let worker = self.workers.get_mut(&index).expect("the caller found it");
         worker.activity = Activity::Starting { deadline: now + self.settings.answer_timeout };

@@ -106,8 +106,6 @@ pub(crate) struct Supervisor<'a> {
     pub(crate) without_scripts: Option<Configured>,
     /// The active generation, while it is new.
     pub(crate) probation: Option<Probation>,
-    /// Workers that died before any had loaded the active generation.
-    pub(crate) lost_unproven: u32,
     /// When the reload or rollback that runs began.
     pub(crate) began: Instant,
     pub(crate) workers: BTreeMap<usize, Worker>,
@@ -170,7 +168,6 @@ impl<'a> Supervisor<'a> {
             configured: None,
             without_scripts: None,
             probation: None,
-            lost_unproven: 0,
             began: now,
             workers: first_workers(settings.workers, now),
             tainted: Vec::new(),

@@ -352,6 +352,37 @@ fn a_first_generation_that_cannot_be_loaded_is_given_up() {
     }
 }
 
+/// Each time, there is nobody left who could try the new one.
+#[test]
+fn a_generation_that_comes_while_all_workers_are_dead_is_tried_by_the_next_ones() {
+    let scenario = Scenario { respawn_delay_min: Duration::from_secs(1), ..Scenario::default() };
+    let kiln = Kiln::start_with("all-dead", "fine", scenario);
+    wait_for_serving(&kiln, 1);
+    for (script, reason) in [
+        ("cannot-be-loaded", "cannot load it: a static initialiser threw"),
+        ("fails-in-worker-1", "worker 1 cannot load it: not here"),
+        ("kills-workers", "2 workers died while they loaded it"),
+    ] {
+        kill_until_vacant(&kiln);
+        kiln.expect_refused(script, reason);
+        let status = kiln.wait_for_workers(2);
+        assert_eq!(status.generation_serving, Some(1));
+        assert_eq!(ask(status.listen[0], "hello").unwrap()[2], 1);
+    }
+    kill_until_vacant(&kiln);
+    assert!(matches!(kiln.reload("fine"), ControlReply::Reloaded { workers: 2, .. }));
+}
+
+/// Kills both workers until nobody is in the place of either.
+fn kill_until_vacant(kiln: &Kiln) {
+    kiln.wait_for("no worker", |status| {
+        let pids = status.workers.iter().filter_map(|worker| worker.pid);
+        let pids: Vec<Pid> = pids.map(Pid::from_raw).collect();
+        pids.iter().for_each(|pid| kill(*pid, Signal::SIGKILL).unwrap_or(()));
+        pids.is_empty()
+    });
+}
+
 #[test]
 fn a_wrong_configuration_ends_the_start() {
     let kiln = Kiln::start_configured("wrong-start", "fine", "wrong 2");
