@@ -91,7 +91,7 @@ impl Supervisor<'_> {
 
     /// Gives the image to whoever is next, and ends the change when all have it.
     pub(crate) fn advance_loading(&mut self, now: Instant) {
-        let Reload::Loading(loading) = &self.reload else { return };
+        let Reload::Loading(loading) = &mut self.reload else { return };
         if !loading.awaiting.is_empty() || self.broker.is_awaited() {
             return;
         }
@@ -105,14 +105,9 @@ impl Supervisor<'_> {
         // Nobody lives who could try: at the start, or when the generation before kills its
         // workers. Then those that are forked next try this one.
         if !loading.is_tried_by_new && self.workers.values().all(|it| it.process.is_none()) {
-            self.try_with_new(now);
+            loading.is_tried_by_new = true;
+            self.fork_without_delay(now);
         }
-    }
-
-    fn try_with_new(&mut self, now: Instant) {
-        let Reload::Loading(loading) = &mut self.reload else { return };
-        loading.is_tried_by_new = true;
-        self.fork_without_delay(now);
     }
 
     /// Has workers forked that begin with something else: what killed those before them is gone.
