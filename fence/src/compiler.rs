@@ -8,7 +8,6 @@ use std::io;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use nix::sched::{CloneFlags, unshare};
 use nix::sys::prctl;
 use nix::sys::resource::Resource;
 
@@ -39,10 +38,6 @@ pub struct Compiler {
 /// is among `reads`.
 pub fn compiler(may: &Compiler) -> io::Result<()> {
     limit(may)?;
-    // Where this process may: an empty network. Sockets are refused by the filter in any case.
-    if let Err(error) = unshare(CloneFlags::CLONE_NEWNET) {
-        tracing::debug!(%error, "the compile child stays in the network of the master");
-    }
     if let Some(identity) = may.identity {
         identity.assume()?;
     }

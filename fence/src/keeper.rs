@@ -5,7 +5,6 @@ use std::io;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, fchown};
 use std::path::{Path, PathBuf};
 
-use nix::sched::{CloneFlags, unshare};
 use nix::sys::prctl::set_no_new_privs;
 
 use crate::{Identity, calls, limits, paths};
@@ -24,9 +23,6 @@ pub struct Keeper {
 pub fn keeper(may: &Keeper) -> io::Result<()> {
     make(&may.folder, may.identity)?;
     limits::core(0)?;
-    if let Err(error) = unshare(CloneFlags::CLONE_NEWNET) {
-        tracing::debug!(%error, "the keeper stays in the network of the master");
-    }
     if let Some(identity) = may.identity {
         identity.assume()?;
     }

@@ -6,7 +6,7 @@
 //!
 //! Every kind has a module with its limits and its list of calls, and one function here that applies
 //! them in the order that works. The modules beside them are the means: `identity` (users), `paths`
-//! (landlock), `calls` (seccomp), `strict` (Syscall User Dispatch), `scheduling` (who waits for whom).
+//! (landlock), `network`, `calls` (seccomp), `strict` (Syscall User Dispatch), `scheduling` (who waits for whom).
 //! What a kernel does not offer is left out, and the log says so at debug level; the user, the limits
 //! and the filter of system calls must work, or the process does not start.
 //!
@@ -20,6 +20,7 @@ mod keeper;
 mod limits;
 mod master;
 mod names;
+mod network;
 mod paths;
 mod scheduling;
 #[allow(unsafe_code)] // The kernel reads a byte of ours at each call.
@@ -35,6 +36,7 @@ pub use identity::{Identity, NoIdentity, find_group};
 pub use keeper::{Keeper, keeper};
 pub use master::master;
 pub use names::call_name;
+pub use network::EmptyNetwork;
 pub use scheduling::give_way;
 pub use violation::{Violated, Violation};
 pub use worker::{Worker, worker};

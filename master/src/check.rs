@@ -6,6 +6,7 @@
 use std::os::fd::AsFd;
 use std::time::{Duration, Instant};
 
+use fence::EmptyNetwork;
 use heritage::{CompileOutcome, Diagnostic};
 use image::Arena;
 use nix::errno::Errno;
@@ -30,7 +31,9 @@ pub fn check(
     // What it leaves for the cache is the master's to keep.
     let leavings = leavings().map_err(|error| no_image(error.to_string()))?;
     let files = CompileFiles { image, leavings };
-    let mut child = CompileChild::start(1, slot, files, roles, settings, Instant::now())
+    let network = EmptyNetwork::make();
+    let (network, now) = (network.as_ref(), Instant::now());
+    let mut child = CompileChild::start(1, slot, files, roles, settings, network, now)
         .map_err(|error| refused(format!("cannot fork a compile child: {error}")))?;
     let cannot_wait = |error| refused(format!("cannot wait for the compile child: {error}"));
     while let Some(pipe) = child.pipe() {

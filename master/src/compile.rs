@@ -9,6 +9,7 @@ use std::io::{self, ErrorKind, Read};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::time::Instant;
 
+use fence::EmptyNetwork;
 use heritage::{
     CompileLimits, CompileNews, CompileOutcome, CompileReport, CompileReporter, Diagnostic,
     REPORT_BYTES_MAX, Severity,
@@ -57,6 +58,7 @@ impl CompileChild {
         files: CompileFiles,
         roles: &mut dyn Roles,
         settings: &Settings,
+        network: Option<&EmptyNetwork>,
         now: Instant,
     ) -> io::Result<Self> {
         let (ours, theirs) = pipe2(OFlag::O_CLOEXEC)?;
@@ -66,7 +68,7 @@ impl CompileChild {
         let ours_of_leavings = leavings.try_clone()?;
         let keep = [image.as_raw_fd(), leavings.as_raw_fd(), theirs.as_raw_fd()];
         let limits = limits(settings, slot);
-        let fences = fence::Compiler {
+        let may = fence::Compiler {
             cpu_time_max: limits.cpu_time_max,
             memory_max: limits.memory_max,
             file_bytes_max: limits.file_bytes_max,
@@ -76,7 +78,7 @@ impl CompileChild {
         let report = CompileReporter::new(theirs);
         let threads = settings.compile_threads;
         let job = CompileJob { generation, slot, image, leavings, threads, report };
-        let pid = fork(Child::Compiler(&fences), &keep, move || {
+        let pid = fork(Child::Compiler { may: &may, network }, &keep, move || {
             // LLVM's last words, and Rust's.
             let redirected = dup2_stderr(job.report.pipe());
             let outcome = roles.compile(&job);

@@ -11,7 +11,8 @@
 //!                      1. ask to be signalled when the master dies; is it dead already?
 //!                      2. signal dispositions, then an empty mask (in this order: what is
 //!                         pending meets the new dispositions)
-//!                      3. close every descriptor that is not on the list
+//!                      3. its network, if it needs none; then close every descriptor that is not on
+//!                         the list
 //!                      4. its fence: user, limits, files, system calls
 //!                      5. its role; exit without unwinding into the master's code
 //! ```
@@ -23,6 +24,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
+use fence::EmptyNetwork;
 use nix::sys::prctl::set_pdeathsig;
 use nix::sys::signal::{SaFlags, SigAction, SigHandler, SigSet, Signal, sigaction};
 use nix::unistd::{ForkResult, Pid, alarm, dup2_stdout, getpid, getppid};
@@ -38,7 +40,12 @@ pub(crate) enum Child<'a> {
         may: &'a fence::Worker,
     },
     /// Dies with the master.
-    Compiler(&'a fence::Compiler),
+    Compiler {
+        /// Its fence.
+        may: &'a fence::Compiler,
+        /// Where it is to be.
+        network: Option<&'a EmptyNetwork>,
+    },
     /// Dies with the master: what it finds out is of no use to anybody else.
     Broker {
         /// What it may use.
@@ -47,7 +54,12 @@ pub(crate) enum Child<'a> {
         fence: fn(&fence::Broker) -> io::Result<()>,
     },
     /// Dies with the master, which waits for it before it ends.
-    Keeper(&'a fence::Keeper),
+    Keeper {
+        /// Its fence.
+        may: &'a fence::Keeper,
+        /// Where it is to be.
+        network: Option<&'a EmptyNetwork>,
+    },
 }
 
 /// Exit code of a child that could not do its hygiene: EX_OSERR of sysexits.h.
@@ -99,28 +111,33 @@ pub(crate) fn read_time_zone() {
 }
 
 fn hygiene(child: Child<'_>, master: Pid, keep: &[RawFd]) -> io::Result<()> {
-    if matches!(child, Child::Compiler(_)) {
+    if matches!(child, Child::Compiler { .. }) {
         fence::give_way();
     }
     set_pdeathsig(match child {
         Child::Worker { .. } => Signal::SIGUSR1,
-        Child::Compiler(_) | Child::Broker { .. } | Child::Keeper(_) => Signal::SIGKILL,
+        Child::Compiler { .. } | Child::Broker { .. } | Child::Keeper { .. } => Signal::SIGKILL,
     })?;
     // The master may have died before the line above, and then nobody signals.
     if getppid() != master {
         return Err(io::Error::other("the master is gone"));
     }
     set_dispositions(child)?;
+    if let Child::Compiler { network: Some(network), .. }
+    | Child::Keeper { network: Some(network), .. } = child
+    {
+        network.enter()?;
+    }
     close_all_but(keep)?;
     match child {
         Child::Worker { may, .. } => fence::worker(may),
-        Child::Compiler(may) => {
+        Child::Compiler { may, .. } => {
             // It may be a pipe that somebody reads as data.
             dup2_stdout(File::options().write(true).open("/dev/null")?)?;
             fence::compiler(may)
         }
         Child::Broker { may, fence } => fence(may),
-        Child::Keeper(may) => fence::keeper(may),
+        Child::Keeper { may, .. } => fence::keeper(may),
     }
 }
 

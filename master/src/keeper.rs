@@ -37,7 +37,8 @@ impl Supervisor<'_> {
         let Some(folder) = self.roles.cache_folder() else { return };
         let may = fence::Keeper { folder, identity: self.settings.identity };
         let (roles, keep) = (&mut *self.roles, [leavings.as_raw_fd()]);
-        match fork(Child::Keeper(&may), &keep, move || roles.keep(leavings)) {
+        let child = Child::Keeper { may: &may, network: self.network.as_ref() };
+        match fork(child, &keep, move || roles.keep(leavings)) {
             Ok(pid) => self.keeper = Some(Keeper { pid, deadline: now + TIMEOUT }),
             Err(error) => tracing::warn!(%error, "cannot fork a keeper: the cache gets nothing"),
         }

@@ -182,7 +182,8 @@ impl Supervisor<'_> {
         let started = theirs.and_then(|image| {
             let slot = self.arena.slot(slot);
             let files = CompileFiles { image, leavings };
-            CompileChild::start(generation, slot, files, self.roles, &self.settings, now)
+            let network = self.network.as_ref();
+            CompileChild::start(generation, slot, files, self.roles, &self.settings, network, now)
         });
         match started {
             Ok(child) => {

@@ -10,6 +10,7 @@ use std::io;
 use std::os::fd::OwnedFd;
 use std::time::{Duration, Instant};
 
+use fence::EmptyNetwork;
 use heritage::{Order, PageNumber, Report, Scoreboard, ServerNews, WORKERS_MAX};
 use image::{Arena, Invalid, Slot};
 use nix::sys::signal::Signal;
@@ -120,6 +121,8 @@ pub(crate) struct Supervisor<'a> {
     /// How many workers there should be.
     pub(crate) wanted: usize,
     pub(crate) broker: Broker,
+    /// Where children are that need no network; none if the master may not make one.
+    pub(crate) network: Option<EmptyNetwork>,
     /// Puts into the cache what a compile left; none if there is nothing to keep.
     pub(crate) keeper: Option<Keeper>,
     /// What broker and workers found out.
@@ -151,6 +154,7 @@ impl<'a> Supervisor<'a> {
             seal,
             fence_broker: fence::broker,
             broker: Broker::default(),
+            network: EmptyNetwork::make(),
             keeper: None,
             servers: Servers::default(),
             roles,

@@ -13,6 +13,7 @@ use std::thread::available_parallelism;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
+use fence::EmptyNetwork;
 use heritage::{
     CompileLimits, CompileNews, CompileOutcome, CompileReport, CompileReporter, Diagnostic,
     REPORT_BYTES_MAX,
@@ -78,9 +79,13 @@ fn compile(program: Program<'_>, arena: Arena) -> anyhow::Result<Option<Sealed>>
         identity: None,
         reads: what.roots(),
     };
+    let network = EmptyNetwork::make();
     let compiler = child::spawn(|| {
+        let placed = network.as_ref().map_or(Ok(()), EmptyNetwork::enter);
         // LLVM's last words are part of the report.
-        let fenced = fence::compiler(&may).and_then(|()| Ok(dup2_stderr(writer.pipe())?));
+        let fenced = placed
+            .and_then(|()| fence::compiler(&may))
+            .and_then(|()| Ok(dup2_stderr(writer.pipe())?));
         if let Err(error) = fenced {
             eprintln!("kiln: cannot fence the compiler: {error}");
             return Exit::AtOnce(1);
