@@ -1,8 +1,9 @@
 //! Turns the symbol lists of `pch/` into tables that the linker fills with addresses.
 //!
-//! Each list becomes a file of names, one a line, one of its groups, and an assembler file with as
-//! many addresses as there are names, in the same order. The linker does the rest: what is named is linked in, and nothing is looked up at
-//! run time. Names that Kiln itself provides go to a file of their own.
+//! Each list becomes a file of names, one a line, one of where each begins, one of its groups, and an
+//! assembler file with as many addresses as there are names, in the same order. The linker does the
+//! rest: what is named is linked in, and nothing is looked up at run time. Names that Kiln itself
+//! provides go to a file of their own.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
@@ -126,7 +127,7 @@ fn read_list(libraries: &Libraries, list: &Path) -> Vec<Group> {
     groups
 }
 
-/// Writes `OUT/SET.names`, `.own`, `.called`, `.groups` and `.s` from `pch/SET.symbols`.
+/// Writes `OUT/SET.names`, `.starts`, `.own`, `.called`, `.groups` and `.s` from `pch/SET.symbols`.
 pub(crate) fn write_table(libraries: &Libraries, pch: &Path, set: &str, out: &Path) {
     let groups = read_list(libraries, &pch.join(format!("{set}.symbols")));
     let own: BTreeSet<&String> = groups.iter().flat_map(|group| &group.own).collect();
@@ -167,14 +168,16 @@ pub(crate) fn write_table(libraries: &Libraries, pch: &Path, set: &str, out: &Pa
         format!("{}\n{}\n{}\n", group.head, own.join(" "), numbers.join(" "))
     });
     let is_called = |name: &&String| names[*name].is_called(name);
-    let mut marked = String::new();
+    let (mut marked, mut starts) = (String::new(), Vec::new());
     for name in names.keys() {
+        starts.push(u32::try_from(marked.len()).expect("they are some hundred KiB"));
         marked.extend(is_called(name).then_some(CALLED_MARK));
         marked += name;
         marked.push('\n');
     }
     for (suffix, content) in [
         ("names", marked),
+        ("starts", format!("{starts:?}")),
         ("own", lines(&mut own.iter().copied())),
         ("called", lines(&mut names.keys().copied().filter(is_called))),
         ("groups", grouped.collect()),

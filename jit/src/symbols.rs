@@ -3,16 +3,26 @@
 //! The names come from the lists in `pch/`; the addresses were filled in by the linker that made
 //! this binary. There is no process-wide look-up: a name that is not in the table does not exist.
 
+/// The names of a list.
+macro_rules! names {
+    ($set:literal) => {
+        Names {
+            text: include_str!(concat!(env!("OUT_DIR"), "/", $set, ".names")),
+            starts: &include!(concat!(env!("OUT_DIR"), "/", $set, ".starts")),
+        }
+    };
+}
+
+/// The table of a list.
 macro_rules! table {
-    ($symbol:ident, $names:literal, $own:literal) => {{
+    ($symbol:ident, $set:literal) => {{
         #[allow(unsafe_code)]
         unsafe extern "C" {
             static $symbol: u64;
         }
-        let names = include_str!(concat!(env!("OUT_DIR"), $names));
-        let own = include_str!(concat!(env!("OUT_DIR"), $own));
-        let names = lines(names);
-        Table { addresses: addresses(&raw const $symbol, names.len()), names, own }
+        let names = names!($set);
+        let own = include_str!(concat!(env!("OUT_DIR"), "/", $set, ".own"));
+        Table { addresses: addresses(&raw const $symbol, names.starts.len()), names, own }
     }};
 }
 
@@ -23,16 +33,37 @@ fn addresses(first: *const u64, count: usize) -> &'static [u64] {
     unsafe { std::slice::from_raw_parts(first, count) }
 }
 
-/// Lines of a list of the build, each of which ends. There are more than ten thousand, and each compile
-/// wants them: `str::lines` takes a millisecond.
-fn lines(text: &'static str) -> Vec<&'static str> {
-    let mut from = 0;
-    let line = |end| &text[std::mem::replace(&mut from, end + 1)..end];
-    memchr::memchr_iter(b'\n', text.as_bytes()).map(line).collect()
+/// Sorted names, one a line, as the build wrote them. A compile wants few of the more than ten
+/// thousand, and begins with none of them in its memory: so nothing goes through all.
+#[derive(Clone, Copy, Debug)]
+struct Names {
+    text: &'static str,
+    /// Where each begins.
+    starts: &'static [u32],
+}
+
+impl Names {
+    fn get(self, number: usize) -> &'static str {
+        unmarked(self.line(self.starts[number]))
+    }
+
+    fn position(self, name: &str) -> Option<usize> {
+        self.starts.binary_search_by(|start| unmarked(self.line(*start)).cmp(name)).ok()
+    }
+
+    /// Whether the name with this number is marked.
+    fn is_called(self, number: usize) -> bool {
+        self.line(self.starts[number]).starts_with(CALLED_MARK)
+    }
+
+    fn line(self, start: u32) -> &'static str {
+        let rest = &self.text[start as usize..];
+        rest.split_once('\n').map_or(rest, |(line, _)| line)
+    }
 }
 
 struct Table {
-    names: Vec<&'static str>,
+    names: Names,
     own: &'static str,
     addresses: &'static [u64],
 }
@@ -50,29 +81,22 @@ pub struct SymbolGroup {
 
 /// Groups of what scripts in a worker may use, in the order of `pch/workers.symbols`.
 pub fn worker_groups() -> Vec<SymbolGroup> {
-    groups(
-        include_str!(concat!(env!("OUT_DIR"), "/workers.groups")),
-        include_str!(concat!(env!("OUT_DIR"), "/workers.names")),
-    )
+    groups(include_str!(concat!(env!("OUT_DIR"), "/workers.groups")), names!("workers"))
 }
 
 /// Groups of what programs under `kiln run` may use, in the order of `pch/programs.symbols`.
 pub fn program_groups() -> Vec<SymbolGroup> {
-    groups(
-        include_str!(concat!(env!("OUT_DIR"), "/programs.groups")),
-        include_str!(concat!(env!("OUT_DIR"), "/programs.names")),
-    )
+    groups(include_str!(concat!(env!("OUT_DIR"), "/programs.groups")), names!("programs"))
 }
 
 /// Three lines a group: its head, Kiln's own names, and the numbers of the others in the table.
-fn groups(groups: &'static str, names: &'static str) -> Vec<SymbolGroup> {
-    let table: Vec<&str> = lines(names).into_iter().map(unmarked).collect();
+fn groups(groups: &'static str, table: Names) -> Vec<SymbolGroup> {
     let heads: Vec<&str> = groups.lines().collect();
     let built = "the build wrote it";
     let group = |lines: &[&'static str]| {
         let (name, reason) = lines[0][1..].split_once("] ").expect(built);
         let numbers = lines[2].split_whitespace().map(|number| number.parse().expect(built));
-        let mut names: Vec<&str> = numbers.map(|number: usize| table[number]).collect();
+        let mut names: Vec<&str> = numbers.map(|number| table.get(number)).collect();
         names.extend(lines[1].split_whitespace());
         names.sort_unstable();
         SymbolGroup { name, reason, names }
@@ -82,15 +106,13 @@ fn groups(groups: &'static str, names: &'static str) -> Vec<SymbolGroup> {
 
 /// Whether a library that programs may use has this symbol.
 pub(crate) fn is_library(symbol: &str) -> bool {
-    let names = lines(include_str!(concat!(env!("OUT_DIR"), "/programs.names")));
-    position(&names, symbol).is_some()
+    names!("programs").position(symbol).is_some()
 }
 
 /// Names and addresses that one kind of image may use.
 #[derive(Debug)]
 pub struct SymbolTable {
-    /// Lines of the build's list, sorted by name.
-    names: Vec<&'static str>,
+    names: Names,
     /// As many, in the same order.
     addresses: &'static [u64],
     /// Kiln's own versions.
@@ -105,20 +127,15 @@ fn unmarked(line: &str) -> &str {
     line.strip_prefix(CALLED_MARK).unwrap_or(line)
 }
 
-/// Where a name is among lines that the build has sorted.
-fn position(lines: &[&str], name: &str) -> Option<usize> {
-    lines.binary_search_by(|line| unmarked(line).cmp(name)).ok()
-}
-
 impl SymbolTable {
     /// What scripts in a worker may use; `bindings` are Kiln's own versions.
     pub fn workers(bindings: &[(&'static str, u64)]) -> Self {
-        Self::new(table!(kiln_table_workers, "/workers.names", "/workers.own"), bindings)
+        Self::new(table!(kiln_table_workers, "workers"), bindings)
     }
 
     /// What programs under `kiln run` may use; `bindings` are Kiln's own versions.
     pub fn programs(bindings: &[(&'static str, u64)]) -> Self {
-        Self::new(table!(kiln_table_programs, "/programs.names", "/programs.own"), bindings)
+        Self::new(table!(kiln_table_programs, "programs"), bindings)
     }
 
     fn new(table: Table, bindings: &[(&'static str, u64)]) -> Self {
@@ -134,7 +151,7 @@ impl SymbolTable {
     pub fn address(&self, name: &str) -> Option<u64> {
         // The build leaves out of the list what Kiln has itself.
         let own = self.own.iter().find(|(own, _)| *own == name).map(|(_, address)| *address);
-        own.or_else(|| Some(self.addresses[position(&self.names, name)?]))
+        own.or_else(|| Some(self.addresses[self.names.position(name)?]))
     }
 
     /// The name of what is at an address, if it may be used.
@@ -142,13 +159,13 @@ impl SymbolTable {
         let own = self.own.iter().find(|(_, own)| *own == address).map(|(name, _)| *name);
         own.or_else(|| {
             let at = self.addresses.iter().position(|known| *known == address)?;
-            Some(unmarked(self.names[at]))
+            Some(self.names.get(at))
         })
     }
 
     /// Whether it is a function of the C++ library, larger than is worth inlining: what a script's
     /// headers say of it need not be compiled.
     pub(crate) fn is_called(&self, name: &str) -> bool {
-        position(&self.names, name).is_some_and(|at| self.names[at].starts_with(CALLED_MARK))
+        self.names.position(name).is_some_and(|at| self.names.is_called(at))
     }
 }
