@@ -32,7 +32,8 @@ mod refusal;
 mod refused;
 mod size;
 mod symbols;
-#[allow(unsafe_code)] // LLVM's C API for its disassembler, which inkwell does not wrap.
+#[allow(unsafe_code)]
+// LLVM's C API for assembly outside of functions, which inkwell does not wrap.
 mod system_calls;
 mod told;
 

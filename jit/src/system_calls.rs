@@ -1,7 +1,7 @@
 //! Refuses scripts whose code makes system calls: every effect of a script goes through the host.
 //!
 //! The linked code is searched for the bytes of `syscall`, `sysenter` and `int $0x80`, and where they
-//! occur it is disassembled, from the symbol before them on: a constant that has these bytes is
+//! occur it is decoded, from the symbol before them on: a constant that has these bytes is
 //! honest, and an instruction is not, however it came into the code (inline assembly, `.byte`, a
 //! naked function, assembly outside of functions).
 //!
@@ -15,16 +15,12 @@
 use std::collections::BTreeMap;
 use std::ops::Range;
 use std::path::Path;
-use std::ptr;
 
 use addr2line::gimli::{Dwarf, EndianSlice, LittleEndian, SectionId};
 use heritage::{Diagnostic, Severity};
+use iced_x86::{Decoder, DecoderOptions, Instruction, Mnemonic};
 use image::Writer;
 use inkwell::llvm_sys::core::LLVMGetModuleInlineAsm;
-use inkwell::llvm_sys::disassembler::{
-    LLVMCreateDisasm, LLVMDisasmContextRef, LLVMDisasmDispose, LLVMDisasmInstruction,
-};
-use inkwell::llvm_sys::target::LLVMInitializeX86Disassembler;
 use inkwell::module::Module;
 
 use crate::files::ScriptFiles;
@@ -102,67 +98,25 @@ fn suspects(image: &Writer, base: u64, code: &[u8]) -> Vec<(Option<String>, Rang
 
 /// Addresses and names of the system calls in code that begins with an instruction.
 fn system_calls(code: &[u8], address: u64) -> Vec<(u64, &'static str)> {
-    let mut disassembler = Disassembler::new();
+    let mut decoder = Decoder::with_ip(64, code, address, DecoderOptions::NONE);
+    let mut instruction = Instruction::default();
     let mut found = Vec::new();
-    let mut at = 0;
-    while at < code.len() {
-        let (length, text) = disassembler.instruction(&code[at..], address + at as u64);
-        let mut words = text.split_whitespace();
-        // Behind any prefixes.
-        let call = words.find_map(|word| match word {
-            "syscall" | "syscallq" => Some("syscall"),
-            "sysenter" | "sysenterl" => Some("sysenter"),
-            "int" => Some("int"),
-            _ => None,
-        });
-        match call {
-            Some("int") if !matches!(words.next(), Some("$128" | "$-128" | "$0x80")) => {}
-            Some("int") => found.push((address + at as u64, "int $0x80")),
-            Some(call) => found.push((address + at as u64, call)),
-            None => {}
+    while decoder.can_decode() {
+        let at = decoder.position();
+        decoder.decode_out(&mut instruction);
+        match (instruction.mnemonic(), instruction.immediate8()) {
+            (Mnemonic::Syscall, _) => found.push((instruction.ip(), "syscall")),
+            (Mnemonic::Sysenter, _) => found.push((instruction.ip(), "sysenter")),
+            (Mnemonic::Int, 0x80) => found.push((instruction.ip(), "int $0x80")),
+            // It may be data between functions: the next byte may be an instruction.
+            (Mnemonic::INVALID, _) => {
+                decoder.set_position(at + 1).expect("it is in the code, or its end");
+                decoder.set_ip(address + at as u64 + 1);
+            }
+            _ => {}
         }
-        // What is no instruction may be data between functions: the next byte may be one.
-        at += length.max(1);
     }
     found
-}
-
-/// LLVM's disassembler.
-struct Disassembler(LLVMDisasmContextRef);
-
-impl Disassembler {
-    fn new() -> Self {
-        let none = ptr::null_mut();
-        // SAFETY: the target is linked in; without callbacks the context is used by nobody else.
-        let context = unsafe {
-            LLVMInitializeX86Disassembler();
-            LLVMCreateDisasm(c"x86_64-pc-linux-gnu".as_ptr(), none, 0, None, None)
-        };
-        assert!(!context.is_null(), "x86-64 has a disassembler");
-        Self(context)
-    }
-
-    /// Bytes and text of the first instruction; 0 bytes where there is none.
-    fn instruction(&mut self, code: &[u8], address: u64) -> (usize, String) {
-        let mut text = [0_u8; 128];
-        let bytes = code.as_ptr().cast_mut();
-        // SAFETY: the disassembler reads no more than the code's bytes, though its type does not say
-        // so, and writes no more than the text's, the last of which is a NUL.
-        let length = unsafe {
-            let (out, room) = (text.as_mut_ptr().cast(), text.len());
-            LLVMDisasmInstruction(self.0, bytes, code.len() as u64, address, out, room)
-        };
-        let end = text.iter().position(|byte| *byte == 0).unwrap_or(text.len());
-        let text = if length == 0 { &[] } else { &text[..end] };
-        (length, String::from_utf8_lossy(text).into_owned())
-    }
-}
-
-impl Drop for Disassembler {
-    fn drop(&mut self) {
-        // SAFETY: it is this value's own.
-        unsafe { LLVMDisasmDispose(self.0) };
-    }
 }
 
 type Slice<'a> = EndianSlice<'a, LittleEndian>;
