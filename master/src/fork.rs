@@ -126,7 +126,7 @@ fn hygiene(child: Child<'_>, master: Pid, keep: &[RawFd]) -> io::Result<()> {
     if let Child::Compiler { network: Some(network), .. }
     | Child::Keeper { network: Some(network), .. } = child
     {
-        network.enter()?;
+        network.enter();
     }
     close_all_but(keep)?;
     match child {

@@ -81,11 +81,9 @@ fn compile(program: Program<'_>, arena: Arena) -> anyhow::Result<Option<Sealed>>
     };
     let network = EmptyNetwork::make();
     let compiler = child::spawn(|| {
-        let placed = network.as_ref().map_or(Ok(()), EmptyNetwork::enter);
+        network.iter().for_each(EmptyNetwork::enter);
         // LLVM's last words are part of the report.
-        let fenced = placed
-            .and_then(|()| fence::compiler(&may))
-            .and_then(|()| Ok(dup2_stderr(writer.pipe())?));
+        let fenced = fence::compiler(&may).and_then(|()| Ok(dup2_stderr(writer.pipe())?));
         if let Err(error) = fenced {
             eprintln!("kiln: cannot fence the compiler: {error}");
             return Exit::AtOnce(1);
