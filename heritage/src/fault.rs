@@ -153,9 +153,11 @@ impl Frame {
         };
         let first = max.div_ceil(2);
         let gone = backtrace.drain(first..first + too_many);
-        let gone: u64 = gone.map(|frame| 1 + frame.left_out).sum();
+        // A worker that is out of its mind may have said any number.
+        let gone =
+            gone.fold(0_u64, |gone, frame| gone.saturating_add(frame.left_out).saturating_add(1));
         if let Some(next) = backtrace.get_mut(first) {
-            next.left_out += gone;
+            next.left_out = next.left_out.saturating_add(gone);
         }
         backtrace
     }

@@ -5,6 +5,8 @@
 
 use std::io;
 
+use nix::sys::mman::MapFlags;
+
 use crate::reserved::Reserved;
 
 /// Bytes that stay open from request to request: most need no more.
@@ -43,12 +45,14 @@ pub(crate) enum Refusal {
 
 impl Arena {
     pub(crate) fn new() -> io::Result<Self> {
-        let range = Reserved::new(GUARD_BYTES + REQUEST_BYTES_MAX + GUARD_BYTES)?;
+        let range =
+            Reserved::new(GUARD_BYTES + REQUEST_BYTES_MAX + GUARD_BYTES, MapFlags::empty())?;
         range.open(GUARD_BYTES..GUARD_BYTES + KEPT_BYTES)?;
         Ok(Self { range, open: KEPT_BYTES })
     }
 
-    /// Frees what the last request took; what the next one has to begin with.
+    /// Frees what the last request took; what the next one has to begin with. Nothing may refer to it
+    /// any more.
     #[inline]
     pub(crate) fn reset(&mut self) -> Free {
         if self.open > KEPT_BYTES {
@@ -59,8 +63,11 @@ impl Arena {
 
     #[cold]
     fn shrink(&mut self) {
+        let rest = GUARD_BYTES + KEPT_BYTES..GUARD_BYTES + self.open;
+        // SAFETY: the last request is over, and the caller of `reset` has forgotten what was in it.
+        let closed = unsafe { self.range.close(rest) };
         // What cannot be closed stays open, and is asked again at the next reset.
-        if self.range.close(GUARD_BYTES + KEPT_BYTES..GUARD_BYTES + self.open).is_ok() {
+        if closed.is_ok() {
             self.open = KEPT_BYTES;
         }
     }

@@ -304,7 +304,7 @@ impl Budget {
     /// Another tick of CPU time in this call; whether that is one too many.
     fn tick(&mut self, call: u64) -> bool {
         if self.seen != call {
-            (self.seen, self.ticks) = (call, 0);
+            (self.seen, self.ticks, self.late) = (call, 0, 0);
         }
         self.ticks += 1;
         // The first one may come right after the call has begun.
@@ -314,7 +314,7 @@ impl Budget {
     /// The master sees no progress; whether this call is what takes so long.
     fn stand(&mut self, call: u64, now_ns: u64) -> bool {
         if self.stood != call {
-            (self.stood, self.since_ns) = (call, now_ns);
+            (self.stood, self.since_ns, self.late) = (call, now_ns, 0);
         }
         now_ns - self.since_ns >= self.allowance.wall_ms.saturating_mul(1_000_000)
     }

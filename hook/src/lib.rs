@@ -18,6 +18,7 @@
 mod abi;
 #[allow(unsafe_code)] // What an answer points to is the script's.
 mod answer;
+#[allow(unsafe_code)] // Giving back memory that scripts had.
 mod arena;
 mod backtrace;
 mod events;

@@ -16,10 +16,11 @@ pub(crate) struct Reserved {
 }
 
 impl Reserved {
-    /// So many bytes of addresses; pages cost nothing until they are used.
-    pub(crate) fn new(bytes: usize) -> io::Result<Self> {
+    /// So many bytes of addresses; pages cost nothing until they are used. `kind` is what mmap(2) is to
+    /// know beside that.
+    pub(crate) fn new(bytes: usize, kind: MapFlags) -> io::Result<Self> {
         let length = NonZeroUsize::new(bytes).expect("a range is not empty");
-        let flags = MapFlags::MAP_PRIVATE | MapFlags::MAP_NORESERVE;
+        let flags = MapFlags::MAP_PRIVATE | MapFlags::MAP_NORESERVE | kind;
         // SAFETY: a new mapping at an address of the kernel's choice.
         let start = unsafe { mmap_anonymous(None, length, ProtFlags::PROT_NONE, flags) }?;
         Ok(Reserved { start, bytes })
@@ -30,10 +31,14 @@ impl Reserved {
         self.protect(part, ProtFlags::PROT_READ | ProtFlags::PROT_WRITE)
     }
 
-    /// Makes a part inaccessible again, and gives its memory back. Nobody may have references to it.
-    pub(crate) fn close(&self, part: Range<usize>) -> io::Result<()> {
+    /// Makes a part inaccessible again, and gives its memory back.
+    ///
+    /// # Safety
+    ///
+    /// Nobody refers to it.
+    pub(crate) unsafe fn close(&self, part: Range<usize>) -> io::Result<()> {
         let place = self.at(part.start);
-        // SAFETY: it is this range's own, and nobody refers to it.
+        // SAFETY: it is this range's own; for the rest the caller vouches.
         unsafe { madvise(place, part.len(), MmapAdvise::MADV_DONTNEED) }?;
         self.protect(part, ProtFlags::PROT_NONE)
     }

@@ -29,6 +29,8 @@ use std::io;
 use std::ops::Range;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
+use nix::sys::mman::MapFlags;
+
 use crate::reserved::Reserved;
 
 /// Bytes of the stack: what a thread of the C library has.
@@ -199,7 +201,7 @@ unsafe extern "C" {
 impl HookStack {
     /// Reserves it; pages cost nothing until they are used.
     pub(crate) fn new() -> io::Result<Self> {
-        let range = Reserved::new(BYTES)?;
+        let range = Reserved::new(BYTES, MapFlags::MAP_STACK)?;
         range.open(GUARD_BYTES..BYTES)?;
         Ok(Self { range })
     }

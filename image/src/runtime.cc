@@ -183,6 +183,9 @@ struct Trace {
   }
 };
 
+// As runtime.rs has it.
+static_assert(Trace::HALF == 16 && sizeof(Trace) == 33 * sizeof(uintptr_t));
+
 // Where an exception was thrown that no code of an image has caught. Noted before anything is unwound.
 Trace thrown_at;
 

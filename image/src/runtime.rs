@@ -157,6 +157,9 @@ pub struct Trace {
     outermost: [usize; Trace::HALF],
 }
 
+// As runtime.cc has it.
+const _: () = assert!(Trace::HALF == 16 && size_of::<Trace>() == 33 * size_of::<usize>());
+
 impl Trace {
     const HALF: usize = 16;
 

@@ -96,11 +96,18 @@ fn suspects(image: &Writer, base: u64, code: &[u8]) -> Vec<(Option<String>, Rang
     ranges.into_iter().map(|(start, (name, end))| (name, start..end)).collect()
 }
 
-/// Addresses and names of the system calls in code that begins with an instruction.
+/// Addresses and names of the system calls in code that begins with an instruction, be it on a
+/// processor of Intel's or of AMD's: behind an operand-size prefix, jumps are shorter on the latter.
 fn system_calls(code: &[u8], address: u64) -> Vec<(u64, &'static str)> {
-    let mut decoder = Decoder::with_ip(64, code, address, DecoderOptions::NONE);
-    let mut instruction = Instruction::default();
     let mut found = Vec::new();
+    for processor in [DecoderOptions::NONE, DecoderOptions::AMD] {
+        find_system_calls(Decoder::with_ip(64, code, address, processor), &mut found);
+    }
+    found
+}
+
+fn find_system_calls(mut decoder: Decoder<'_>, found: &mut Vec<(u64, &'static str)>) {
+    let mut instruction = Instruction::default();
     while decoder.can_decode() {
         let at = decoder.position();
         decoder.decode_out(&mut instruction);
@@ -111,12 +118,11 @@ fn system_calls(code: &[u8], address: u64) -> Vec<(u64, &'static str)> {
             // It may be data between functions: the next byte may be an instruction.
             (Mnemonic::INVALID, _) => {
                 decoder.set_position(at + 1).expect("it is in the code, or its end");
-                decoder.set_ip(address + at as u64 + 1);
+                decoder.set_ip(instruction.ip() + 1);
             }
             _ => {}
         }
     }
-    found
 }
 
 type Slice<'a> = EndianSlice<'a, LittleEndian>;

@@ -366,6 +366,8 @@ fn assembly_that_makes_system_calls_is_refused_at_its_line() {
             in_hook("\n    asm volatile(\"sysenter\");", &[&sysenter]),
             in_hook("\n    asm volatile(\"int $0x80\");", &[&interrupt]),
             in_hook("\n    asm volatile(\".byte 0x0f,0x05\");", &[&syscall]),
+            // A jump, and on AMD's processors one that is shorter by these two.
+            in_hook("\n    asm volatile(\".byte 0x66,0x0f,0x84,0,0,0x0f,0x05\");", &[&syscall]),
             in_hook("\n    asm volatile(\"rep; .byte 0x48,0x0f\\n.byte 0x05\");", &[&syscall]),
             before_hook(
                 "\nasm(\".globl f\\nf: mov $39, %eax\\nsyscall\\nret\");\nextern \"C\" int f();\nint (*volatile use)() = f;",
