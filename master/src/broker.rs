@@ -28,6 +28,9 @@ use crate::workers::Process;
 /// is when libc asks the next server.
 const NAMES_TIMEOUT: Duration = Duration::from_secs(5);
 
+/// A broker does not say when it is ready: one that has lived for so long was.
+const STARTED_AGE: Duration = Duration::from_secs(1);
+
 /// The master's record of the broker.
 #[derive(Debug, Default)]
 pub(crate) struct Broker {
@@ -167,7 +170,7 @@ impl Supervisor<'_> {
             return true;
         }
         let age = now - process.forked;
-        let has_started = age >= limits.delay_max;
+        let has_started = age >= STARTED_AGE;
         let delay = broker.backoff.after(has_started, now, limits);
         broker.fork_at = Some(now + delay);
         broker.restarts = broker.restarts.saturating_add(1);

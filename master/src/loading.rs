@@ -5,8 +5,9 @@
 //! not all of them. When any worker cannot load it, those that have are told to load the active one
 //! again, whose image is kept until then: a generation serves everywhere or nowhere.
 //!
-//! Where no worker lives that could try, as at the start, those that are forked next begin with it.
-//! They have nothing else to serve, so that all of them try at once.
+//! Where no worker serves that could try, as at the start, those that are forked next begin with it,
+//! all of them at once. If there is nothing to go back to, one that serves with it is enough: others
+//! that cannot load it are replaced until they can.
 
 use std::collections::BTreeMap;
 use std::time::Instant;
@@ -20,8 +21,8 @@ use crate::control::ControlReply;
 use crate::generations::{Ended, Generation};
 use crate::reload::Reload;
 use crate::rollback::{LastRollback, Rollback};
-use crate::supervisor::Supervisor;
-use crate::workers::Activity;
+use crate::supervisor::{Phase, Supervisor};
+use crate::workers::{Activity, Worker};
 
 /// Workers that may die while they are the first to load a generation: one death may be chance.
 const LOSSES_MAX: u32 = 2;
@@ -102,9 +103,11 @@ impl Supervisor<'_> {
         if let Some(pid) = first.and_then(|worker| worker.pid()) {
             return self.order_load(pid, now);
         }
-        // Nobody lives who could try: at the start, or when the generation before kills its
-        // workers. Then those that are forked next try this one.
-        if !loading.is_tried_by_new && self.workers.values().all(|it| it.process.is_none()) {
+        // Nobody could try, nor soon: at the start, or when the generation before kills its workers.
+        // Then those that are forked next try this one.
+        let may_serve =
+            |it: &Worker| matches!(it.activity, Activity::Starting { .. } | Activity::Serving);
+        if !loading.is_tried_by_new && !self.workers.values().any(may_serve) {
             loading.is_tried_by_new = true;
             self.fork_without_delay(now);
         }
@@ -129,6 +132,12 @@ impl Supervisor<'_> {
         {
             loading.awaiting.insert(pid, now + self.settings.answer_timeout);
         }
+    }
+
+    /// Whether this worker is not ready yet.
+    fn begins(&self, pid: Pid) -> bool {
+        let worker = self.workers.values().find(|worker| worker.pid() == Some(pid));
+        worker.is_some_and(|worker| matches!(worker.activity, Activity::Starting { .. }))
     }
 
     fn order_load(&mut self, pid: Pid, now: Instant) {
@@ -188,7 +197,19 @@ impl Supervisor<'_> {
         now: Instant,
     ) {
         self.generations.not_mapped(generation, pid);
-        match &self.reload {
+        let began_with_it = self.begins(pid);
+        let has_active = self.generations.active().is_some();
+        match &mut self.reload {
+            Reload::Loading(loading)
+                if loading.generation == generation
+                    && loading.proven
+                    && began_with_it
+                    && !has_active =>
+            {
+                tracing::error!(worker = index, generation, reason, "a worker failed to load");
+                loading.awaiting.remove(&pid);
+                self.advance_loading(now);
+            }
             Reload::Loading(loading) if loading.generation == generation => {
                 self.refuse_loading(format!("worker {index} cannot load it: {reason}"), now);
             }
@@ -255,10 +276,12 @@ impl Supervisor<'_> {
             Change::Rollback(_) => self.generations.fail_return(generation, &reason, now),
         }
         let active = self.generations.active().map(|active| active.number);
+        // Of a master that ends they end with what they have.
+        let holders = holders.filter(|_| matches!(self.phase, Phase::Running));
         for pid in holders.unwrap_or_default().into_keys() {
-            match active {
+            match active.filter(|_| !self.begins(pid)) {
                 Some(active) => self.send_image(pid, active),
-                None => self.kill_worker(pid, "it has loaded what is not to serve"),
+                None => self.kill_worker(pid, "it has what is not to serve"),
             }
         }
         match change {

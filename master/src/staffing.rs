@@ -3,8 +3,8 @@
 //! Two rules hold, and every turn of the loop restores them:
 //!
 //! - There are as many workers as wanted. One that dies is replaced in the same turn, unless too many
-//!   have died of late (`backoff.rs`). Growth and shrinkage go one worker at a time, since the kernel's groups of sockets
-//!   change their order.
+//!   have died of late (`backoff.rs`). Growth and shrinkage go one worker at a time, since the
+//!   kernel's groups of sockets change their order.
 //! - Somebody accepts from every socket. While the worker that a socket was made for is dead, a
 //!   neighbour adopts it; once the replacement is ready, the neighbour releases it. A socket that is
 //!   to be closed is released by everyone who holds it first.
@@ -166,7 +166,8 @@ impl Supervisor<'_> {
             self.begins_with(pid, generation, now);
         }
         let worker = self.workers.get_mut(&index).expect("the caller found it");
-        worker.activity = Activity::Starting { deadline: now + self.settings.answer_timeout };
+        let deadline = now + self.settings.answer_timeout;
+        worker.activity = Activity::Starting { generation, deadline };
         worker.process = Some(Process { holds, ..Process::new(pid, ours, told, now) });
         Ok(())
     }
@@ -237,6 +238,10 @@ impl Supervisor<'_> {
             return self.note_death(death, ended);
         }
         let limits = self.backoff_limits();
+        let next = match self.beginning() {
+            Some(Beginning::Generation(generation)) => Some(generation),
+            Some(Beginning::NoScripts) | None => None,
+        };
         let worker = self.workers.get_mut(&index).expect("it is tainted otherwise");
         worker.process = None;
         worker.pulse = Pulse::default();
@@ -244,8 +249,12 @@ impl Supervisor<'_> {
             Activity::Starting { .. } | Activity::Serving
                 if matches!(self.phase, Phase::Running) =>
             {
-                let has_served = matches!(worker.activity, Activity::Serving);
-                let delay = worker.backoff.after(has_served, now, limits);
+                let delay = match worker.activity {
+                    // What killed it is gone.
+                    Activity::Starting { generation, .. } if generation != next => Duration::ZERO,
+                    Activity::Starting { .. } => worker.backoff.after(false, now, limits),
+                    _ => worker.backoff.after(true, now, limits),
+                };
                 worker.activity = Activity::Vacant { fork_at: now + delay };
                 worker.restarts = worker.restarts.saturating_add(1);
                 worker.died_at.get_or_insert(now);
@@ -353,7 +362,9 @@ impl Supervisor<'_> {
         let Some(index) = self.index_of(pid) else { return };
         let Some(worker) = self.workers.get_mut(&index) else { return };
         match &mut worker.activity {
-            Activity::Starting { deadline } | Activity::Draining { deadline } => *deadline = until,
+            Activity::Starting { deadline, .. } | Activity::Draining { deadline } => {
+                *deadline = until
+            }
             Activity::Vacant { .. } | Activity::Serving | Activity::Leaving => {}
         }
         for holding in worker.process.iter_mut().flat_map(|process| process.holds.values_mut()) {

@@ -162,7 +162,9 @@ fn a_generation_that_kills_its_first_workers_reaches_no_others() {
 fn a_worker_that_never_answers_an_order_to_load_is_replaced() {
     let kiln = Kiln::start("stuck", "fine", 2);
     kiln.wait_for_workers(2);
+    let began = Instant::now();
     kiln.expect_refused("never-loads", "2 workers died while they loaded it");
+    assert!(began.elapsed() >= 2 * ANSWER_TIMEOUT);
     assert!(kiln.wait_for_workers(2).workers.iter().all(|worker| worker.generation == 1));
 }
 

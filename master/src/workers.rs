@@ -28,6 +28,8 @@ pub(crate) enum Activity {
     },
     /// Forked, and not yet ready; killed if it is not by this time.
     Starting {
+        /// What it begins with; none if that is no scripts.
+        generation: Option<u64>,
         /// When.
         deadline: Instant,
     },
@@ -171,7 +173,7 @@ impl Worker {
     pub(crate) fn next_deadline(&self) -> Option<Instant> {
         let own = match self.activity {
             Activity::Vacant { fork_at } => Some(fork_at),
-            Activity::Starting { deadline } | Activity::Draining { deadline } => Some(deadline),
+            Activity::Starting { deadline, .. } | Activity::Draining { deadline } => Some(deadline),
             Activity::Serving | Activity::Leaving => None,
         };
         own.into_iter().chain(self.release_deadline()).min()

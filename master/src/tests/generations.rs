@@ -1,6 +1,7 @@
 //! Generations as an operator uses them: going back, by hand and by itself, standing by, and a start
 //! with scripts that are no good.
 
+use std::net::SocketAddr;
 use std::thread;
 
 use heritage::{Fault, FaultKind, Report};
@@ -371,6 +372,51 @@ fn a_generation_that_comes_while_all_workers_are_dead_is_tried_by_the_next_ones(
     }
     kill_until_vacant(&kiln);
     assert!(matches!(kiln.reload("fine"), ControlReply::Reloaded { workers: 2, .. }));
+}
+
+#[test]
+fn one_that_hangs_in_a_refused_generation_is_not_waited_for() {
+    let scenario = Scenario { respawn_delay_min: PATIENCE, ..Scenario::default() };
+    let kiln = Kiln::start_with("hanging", "fine", scenario);
+    wait_for_serving(&kiln, 1);
+    kill_until_vacant(&kiln);
+    let began = Instant::now();
+    kiln.expect_refused("fails-or-never-loads", "worker 0 cannot load it: not here");
+    kiln.wait_for_workers(2);
+    assert!(began.elapsed() < ANSWER_TIMEOUT);
+}
+
+#[test]
+fn at_a_start_one_worker_that_serves_is_enough() {
+    let kiln = Kiln::start("start-one-fails", "fails-late-in-worker-1", 2);
+    let restarted = kiln.wait_for("another try", |status| status.workers[1].restarts >= 2);
+    assert_eq!((restarted.generation_serving, restarted.workers[0].restarts), (Some(1), 0));
+    assert_eq!(restarted.workers[0].state, WorkerActivity::Serving);
+}
+
+#[test]
+fn a_drain_while_the_first_generation_is_loaded_lets_requests_finish() {
+    let kiln = Kiln::start("start-drain", "slow-in-worker-1", 2);
+    let status = kiln.wait_for("the first worker", |status| {
+        let states: Vec<_> = status.workers.iter().map(|worker| worker.state).collect();
+        states == [WorkerActivity::Serving, WorkerActivity::Starting]
+    });
+    // What the second one is to have waits in the queue of its socket.
+    let mut clients: Vec<TcpStream> = (0..16).map(|_| begin_hold(status.listen[0])).collect();
+    let answered = |client: &mut TcpStream| client.read(&mut [0; 64]).is_ok();
+    let at = clients.iter_mut().position(answered).expect("one is at the first");
+    kiln.signal(Signal::SIGQUIT);
+    assert!(still_open(&mut clients[at]), "it was cut off");
+    drop(clients);
+    kiln.expect_exit(0);
+}
+
+/// Opens a request that is in flight until the connection is dropped.
+fn begin_hold(address: SocketAddr) -> TcpStream {
+    let mut client = TcpStream::connect(address).unwrap();
+    client.set_read_timeout(Some(Duration::from_millis(100))).unwrap();
+    client.write_all(b"hold").unwrap();
+    client
 }
 
 /// Kills both workers until nobody is in the place of either.

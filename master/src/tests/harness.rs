@@ -43,6 +43,9 @@ pub(super) const PATIENCE: Duration = Duration::from_secs(10);
 /// Exit code of a test's master that did not start.
 pub(super) const EXIT_REFUSED: i32 = 2;
 
+/// How long a test's master waits for an answer of a worker.
+pub(super) const ANSWER_TIMEOUT: Duration = Duration::from_secs(1);
+
 /// Exit code of a test's master whose drain took too long.
 pub(super) const EXIT_CUT_OFF: i32 = 1;
 
@@ -90,7 +93,7 @@ impl Scenario {
             pid_file: Some(folder.join("pid")),
             control: Some(Control { path: folder.join("control"), required: true, group: None }),
             compile_timeout: Duration::from_secs(2),
-            answer_timeout: Duration::from_secs(1),
+            answer_timeout: ANSWER_TIMEOUT,
             drain_timeout: self.drain_timeout,
             respawn_delay_min: self.respawn_delay_min,
             steer_settle: Duration::from_millis(50),
@@ -375,7 +378,14 @@ impl FakeWorker {
             "kills-workers" => std::process::abort(),
             "kills-worker-1" if self.inheritance.index == 1 => std::process::abort(),
             "fails-in-worker-1" if self.inheritance.index == 1 => return Err("not here".to_owned()),
-            "never-loads" => std::thread::sleep(PATIENCE),
+            "never-loads" => spin(PATIENCE),
+            "slow-in-worker-1" if self.inheritance.index == 1 => spin(ANSWER_TIMEOUT / 2),
+            "fails-late-in-worker-1" if self.inheritance.index == 1 => {
+                spin(ANSWER_TIMEOUT / 2);
+                return Err("not here".to_owned());
+            }
+            "fails-or-never-loads" if self.inheritance.index == 1 => spin(PATIENCE),
+            "fails-or-never-loads" => return Err("not here".to_owned()),
             "never-retires" => self.never_retires = true,
             "fails-the-second-time" if !is_new => {
                 return Err("once is enough".to_owned());
@@ -472,6 +482,14 @@ fn run_until_signalled() {
     // SAFETY: the handler stores to an atomic.
     unsafe { sigaction(Signal::SIGVTALRM, &action) }.unwrap();
     while !IS_SIGNALLED.load(Ordering::Relaxed) {
+        std::hint::spin_loop();
+    }
+}
+
+/// A worker may not sleep.
+fn spin(duration: Duration) {
+    let began = Instant::now();
+    while began.elapsed() < duration {
         std::hint::spin_loop();
     }
 }
