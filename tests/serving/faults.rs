@@ -310,6 +310,8 @@ fn an_initialiser_that_fails_refuses_the_generation_and_the_one_before_serves_on
         assert!(reason.contains(told), "{initialiser}: {reason}");
         kiln.get("/").expect(200, "fine");
     }
+    // Those that it tainted are replaced.
+    kiln.until_serving();
     assert_eq!(kiln.generation(), 1);
     let last = faults(&kiln).pop().expect("they are told");
     assert_eq!(last["hook"], "initialiser", "{last:#}");
