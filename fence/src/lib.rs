@@ -6,10 +6,9 @@
 //!
 //! Every kind has a module with its limits and its list of calls, and one function here that applies
 //! them in the order that works. The modules beside them are the means: `identity` (users), `paths`
-//! (landlock), `network`, `calls` (seccomp), `strict` (Syscall User Dispatch), `scheduling` (who waits for
-//! whom).
-//! What a kernel does not offer is left out, and the log says so at debug level; the user, the limits
-//! and the filter of system calls must work, or the process does not start.
+//! (landlock), `network`, `calls` (seccomp), `strict` (Syscall User Dispatch), `scheduling` (who
+//! waits for whom). What a kernel does not offer is left out, and the log says so at debug level; the
+//! user, the limits and the filter of system calls must work, or the process does not start.
 //!
 //! Nothing here forks or waits.
 

@@ -344,7 +344,7 @@ fn trace(note: &mut Note, frames: &Range<usize>, context: &mut ucontext_t) {
     let mut from = Interrupted { at, is_call: false };
     if image::runtime::function_start(at).is_none() {
         // A call of what is no function: the caller's address is on top of its stack.
-        note.trace.add(at);
+        note.trace = Trace::beginning_at(at);
         let top = registers[libc::REG_RSP as usize] as *const usize;
         // SAFETY: if it is not readable the landing is next.
         let caller = unsafe { top.read_volatile() };

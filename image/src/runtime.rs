@@ -167,14 +167,11 @@ impl Trace {
     pub const EMPTY: Self =
         Trace { found: 0, innermost: [0; Trace::HALF], outermost: [0; Trace::HALF] };
 
-    /// One more, farther out than all the others.
-    pub fn add(&mut self, address: usize) {
-        let half = match self.found < Trace::HALF {
-            true => &mut self.innermost,
-            false => &mut self.outermost,
-        };
-        half[self.found % Trace::HALF] = address;
-        self.found += 1;
+    /// The innermost one alone.
+    pub fn beginning_at(address: usize) -> Self {
+        let mut trace = Trace { found: 1, ..Trace::EMPTY };
+        trace.innermost[0] = address;
+        trace
     }
 
     /// The addresses of the innermost calls.

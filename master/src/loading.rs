@@ -43,7 +43,7 @@ pub(crate) struct Loading {
     pub(crate) awaiting: BTreeMap<Pid, Instant>,
     /// Whether one worker has loaded it.
     proven: bool,
-    /// Whether workers that are forked begin with it before that: nobody else lives who could try.
+    /// Whether workers that are forked begin with it before that: nobody serves who could try.
     is_tried_by_new: bool,
     /// Workers that died while they were the first.
     losses: u32,
@@ -187,7 +187,7 @@ impl Supervisor<'_> {
         self.advance_loading(now);
     }
 
-    /// A worker could not load a generation; it serves the one before, if there is one.
+    /// A worker could not load a generation; it serves the one before, or is replaced if it has none.
     pub(crate) fn load_failed(
         &mut self,
         index: usize,
@@ -197,24 +197,17 @@ impl Supervisor<'_> {
         now: Instant,
     ) {
         self.generations.not_mapped(generation, pid);
-        let began_with_it = self.begins(pid);
-        let has_active = self.generations.active().is_some();
-        match &mut self.reload {
-            Reload::Loading(loading)
-                if loading.generation == generation
-                    && loading.proven
-                    && began_with_it
-                    && !has_active =>
-            {
-                tracing::error!(worker = index, generation, reason, "a worker failed to load");
-                loading.awaiting.remove(&pid);
-                self.advance_loading(now);
+        let has_nothing_else = self.begins(pid) && self.generations.active().is_none();
+        if let Reload::Loading(loading) = &mut self.reload
+            && loading.generation == generation
+        {
+            if !(loading.proven && has_nothing_else) {
+                let reason = format!("worker {index} cannot load it: {reason}");
+                return self.refuse_loading(reason, now);
             }
-            Reload::Loading(loading) if loading.generation == generation => {
-                self.refuse_loading(format!("worker {index} cannot load it: {reason}"), now);
-            }
-            _ => tracing::error!(worker = index, generation, reason, "a worker failed to load"),
+            loading.awaiting.remove(&pid);
         }
+        tracing::error!(worker = index, generation, reason, "a worker failed to load");
     }
 
     /// A worker is dead; the one that replaces it starts with the newest generation.
