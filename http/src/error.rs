@@ -15,10 +15,11 @@ pub enum RequestError {
     /// HTTP/2 and later, or earlier than 1.0.
     #[error("the protocol version is not HTTP/1.0 or HTTP/1.1")]
     Version,
-    /// A form of target that this method does not take, or a byte that no target has.
+    /// A form of target that this method does not take, a byte that no target has, or a path that two
+    /// readers would not take for the same.
     #[error("the request target is malformed")]
     Target,
-    /// The request line is longer than the limit.
+    /// The request line is longer than the limit, in its target.
     #[error("the request target is too long")]
     TargetTooLong,
     /// A field line that is no `name: value`, is folded, or has a forbidden byte.
@@ -42,7 +43,7 @@ pub enum RequestError {
     /// A transfer coding other than `chunked`.
     #[error("the transfer coding is not implemented")]
     TransferCoding,
-    /// `CONNECT` where Kiln opens no tunnels.
+    /// `CONNECT` where Kiln opens no tunnels, or a method longer than a request line may be.
     #[error("the method is not implemented")]
     Method,
     /// Content that comes with `TRACE`, or a field of its framing with `CONNECT`.

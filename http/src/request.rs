@@ -85,14 +85,15 @@ impl RequestHead {
         let scanned = scan.advance(within_limit);
         let line = check_begun(&bytes[..scan.scanned()], scan, limits)?;
         let end = scanned.map_err(|_| RequestError::LineEnd)?;
-        let (Some(end), Some(line)) = (end, line) else {
+        let (Some(end), Some(line)) = (end, &line) else {
             return match bytes.len() >= limits.head_bytes_max {
+                true if line.is_none() => Err(too_long(&within_limit[scan.begin()..])),
                 true => Err(RequestError::HeadTooLarge),
                 false => Ok(None),
             };
         };
-        self.interpret_line(bytes, &line, limits)?;
-        self.tokenise(&bytes[..end], &line, scan, limits)?;
+        self.interpret_line(bytes, line, limits)?;
+        self.tokenise(&bytes[..end], line, scan, limits)?;
         self.interpret_fields(bytes)?;
         Ok(Some(end))
     }
@@ -316,11 +317,28 @@ fn check_begun<'a>(
     }
     let line_bytes = scan.first_line_end().map_or(begun.len(), |end| end - scan.begin());
     if line_bytes > limits.line_bytes_max {
-        return Err(RequestError::TargetTooLong);
+        return Err(too_long(&begun[..limits.line_bytes_max]));
     }
     match scan.first_line_end() {
         Some(end) => request_line(bytes, scan.begin(), end).map(Some),
         None => Ok(None),
+    }
+}
+
+/// What is wrong with a request line that is too long, of which these are the first bytes, as many as a
+/// line may have: a method longer than any that is implemented (RFC 9112, section 3), a target that is
+/// too long, or what is no request line at all.
+#[cold]
+fn too_long(begun: &[u8]) -> RequestError {
+    let mut parts = begun.split(|&byte| byte == b' ');
+    let mut part = || parts.next().unwrap_or_default();
+    let (method, target, version) = (part(), part(), part());
+    let is_line =
+        fields::is_token(method) && version.len() < "HTTP/1.1\r\n".len() && parts.next().is_none();
+    match is_line {
+        false => RequestError::RequestLine,
+        true if method.len() > target.len() => RequestError::Method,
+        true => RequestError::TargetTooLong,
     }
 }
 

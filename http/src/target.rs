@@ -3,6 +3,12 @@
 //! Origin form (`/path?query`) and absolute form (`http://host/path`) are for every method but
 //! `CONNECT`, asterisk form is for `OPTIONS` alone, and authority form (`host:port`) for `CONNECT` alone.
 //! Dot segments and percent-encoded bytes are passed as they are: what they mean is the origin's to say.
+//!
+//! A path is refused that a script, an origin and what it calls would not take for the same: with a
+//! percent sign that encodes nothing, with `%00`, `%0A` or `%0D`, which end a string or a line once they
+//! are decoded, and with a `\`, which no browser sends there and some origins read as `/`. `%5C` is
+//! passed like `%2F` and `%2E`: it is how data with that character is written (RFC 3986, section 2.4),
+//! as in names of Windows domains, and a script that compares paths has to think of all three.
 
 use crate::error::RequestError;
 
@@ -92,7 +98,8 @@ fn is_ipv6(text: &[u8]) -> bool {
 
 /// Visible ASCII without what a URI must encode and browsers do: `"`, `<`, `>` and `#`.
 ///
-/// `{ } | \ ^` and the backtick are no URI characters either, but browsers send them as they are.
+/// `{ } | ^` and the backtick are no URI characters either, but browsers send them as they are; `\` they
+/// send in queries alone.
 fn is_target_byte(byte: u8) -> bool {
     matches!(byte, 0x21..=0x7e) && !matches!(byte, b'"' | b'<' | b'>' | b'#')
 }
@@ -112,18 +119,18 @@ fn split_query<'a>(
         Some(mark) => (&path_and_query[..mark], &path_and_query[mark + 1..]),
         None => (path_and_query, &path_and_query[..0]),
     };
-    if !is_well_encoded(path) {
+    if !is_unambiguous(path) {
         return Err(RequestError::Target);
     }
     Ok(Target { path, query, authority })
 }
 
-/// Whether each percent sign of a path begins the code of a byte, and of none that ends strings: a
-/// script, an origin and what it calls must not see different paths. Queries are left alone, for
-/// browsers send what was typed there.
-fn is_well_encoded(path: &[u8]) -> bool {
-    memchr::memchr_iter(b'%', path).all(|at| match path.get(at + 1..at + 3) {
-        Some(b"00") | None => false,
+/// Whether each percent sign of a path begins the code of a byte, and of none that ends strings or
+/// lines, and there is no `\`. Queries are left alone, for browsers send what was typed there.
+fn is_unambiguous(path: &[u8]) -> bool {
+    memchr::memchr2_iter(b'%', b'\\', path).all(|at| match path.get(at + 1..at + 3) {
+        _ if path[at] == b'\\' => false,
+        Some([b'0', b'0' | b'a' | b'A' | b'd' | b'D']) | None => false,
         Some(digits) => digits.iter().all(u8::is_ascii_hexdigit),
     })
 }
@@ -162,9 +169,15 @@ mod tests {
         check("GET", "", None);
         check("GET", "/%41%ff/../.", Some(["/%41%ff/../.", "", ""]));
         check("GET", "/a?%zz%00%", Some(["/a", "%zz%00%", ""]));
-        for path in ["/%", "/%4", "/%zz", "/%00", "/%0%41"] {
+        for path in ["/%", "/%4", "/%zz", "/%00", "/%0%41", "/%0d", "/a%0A", "/%0D%0a", "/\\"] {
             check("GET", path, None);
+            check("OPTIONS", &format!("http://x{path}?a"), None);
         }
+        check("GET", "/..\\..\\a?b", None);
+        check("GET", "/a?\\%0d%0a%00", Some(["/a", "\\%0d%0a%00", ""]));
+        check("GET", "/%5C%5c%09%2f", Some(["/%5C%5c%09%2f", "", ""]));
+        check("GET", "http:\\\\x/", None);
+        check("GET", "http://x\\y/", None);
         check("CONNECT", "x:443", Some(["", "", "x:443"]));
         check("CONNECT", "[::1]:443", Some(["", "", "[::1]:443"]));
         for target in

@@ -225,6 +225,25 @@ fn malformed_encodings_are_refused_or_forwarded_as_they_are() {
     }
 }
 
+/// A path that ends a line once it is decoded, or has the `\` that some origins read as `/`, is refused;
+/// encoded it is data (RFC 3986, section 2.4). Queries are left alone.
+#[test]
+fn paths_that_two_readers_would_not_take_for_the_same_are_400() {
+    let origin = Upstream::fine();
+    let get = |target: &str| {
+        format!("GET {target} HTTP/1.1\r\nHost: test\r\nX-Upstream: {origin}\r\n\r\n")
+    };
+    for path in ["/a\\b", "/\\", "/a\\..\\..\\b", "/%0d", "/a%0Ab", "/%0D%0Ax", "/%00", "/a%00"] {
+        refused(get(path), 400);
+        refused(get(&format!("{path}?b")), 400);
+        refused(get(&format!("http://test{path}")), 400);
+    }
+    for target in ["/a?b\\c", "/?%0d%0a%00", "/a%5Cb", "/%5c%2f%09", "/?a=%5c"] {
+        check(get(target), 200);
+        assert_eq!(origin.last().line(), format!("GET {target} HTTP/1.1"));
+    }
+}
+
 /// RFC 9112, section 3.2: whitespace, controls, and (RFC 3986, section 3.5) fragments are in no target.
 #[test]
 fn bytes_that_no_target_has_are_refused() {

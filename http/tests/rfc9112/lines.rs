@@ -1,7 +1,7 @@
 //! RFC 9112, sections 2 to 5: messages, request lines, status lines and field lines.
 
 use http::encode::Edit;
-use http::{Framing, RequestError, ResponseError};
+use http::{Framing, Limits, RequestError, ResponseError};
 
 use crate::support::*;
 use crate::{line, refused_with_400, with};
@@ -134,7 +134,42 @@ fn long_targets_are_refused_with_414() {
     taken(&line(&format!("GET /{path} HTTP/1.1")));
     refused(&line(&format!("GET /{path}x HTTP/1.1")), RequestError::TargetTooLong);
     refused(&format!("GET /{path}{path}"), RequestError::TargetTooLong);
+    // The head may be limited to less than the line.
+    let limits = Limits { head_bytes_max: 512, ..LIMITS };
+    let refusal =
+        |input: &str| request_within(input.as_bytes(), &limits).map(|head| head.is_some());
+    assert_eq!(refusal(&format!("GET /{path}")), Err(RequestError::TargetTooLong));
+    let lines = line("GET / HTTP/1.1") + "X: y\r\n";
+    assert_eq!(refusal(&lines.replace("\r\n\r\n", &path)), Err(RequestError::HeadTooLarge));
     assert_eq!(RequestError::TargetTooLong.status(), 414);
+}
+
+/// RFC 9112, section 3: a method longer than any that is implemented is answered 501, and what is no
+/// request line 400, however long it is.
+#[test]
+fn long_methods_are_refused_with_501_and_other_long_lines_with_400() {
+    let long = "A".repeat(LIMITS.line_bytes_max + 1);
+    for input in [
+        long.clone(),
+        format!("{long} / HTTP/1.1\r\nHost: h\r\n\r\n"),
+        format!("{} / HTTP/1.1\r\nHost: h\r\n\r\n", &long[3..]),
+    ] {
+        refused(&input, RequestError::Method);
+    }
+    assert_eq!(RequestError::Method.status(), 501);
+    let limits = Limits { head_bytes_max: 512, ..LIMITS };
+    let outcome = request_within(long.as_bytes(), &limits).map(|head| head.is_some());
+    assert_eq!(outcome, Err(RequestError::Method));
+    for input in [
+        format!("A(){long}"),
+        format!("{}\u{e9}", &long[2..]),
+        format!("A\r{long}"),
+        format!("GET / HTTP/1.1{long}"),
+        format!("GET / {long}"),
+        format!("GET / /{} HTTP/1.1\r\n", &long),
+    ] {
+        refused_with_400(&input, RequestError::RequestLine);
+    }
 }
 
 /// RFC 9112, section 3.2: a 1.1 request without `Host`, with several, or with one that is no host.
