@@ -57,6 +57,7 @@ impl Answer {
             return Ok(None);
         };
         if !self.head.is_interim() {
+            self.head.framing(false)?;
             return Ok(Some(self.head.status));
         }
         self.begin += length;

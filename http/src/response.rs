@@ -28,6 +28,9 @@ pub struct ResponseHead {
     pub content_length: Option<u64>,
     /// Whether the body is chunked.
     pub is_chunked: bool,
+    /// Whether the framing fields contradict each other or are malformed, so that nobody can tell where a
+    /// body ends. A response that never has one stands all the same.
+    pub is_framing_doubtful: bool,
     /// Whether the origin lets the connection live on after this response.
     pub is_persistent: bool,
     /// Whether the origin switches to another protocol: a 101 with the fields that belong to it. A 101
@@ -82,15 +85,17 @@ impl ResponseHead {
         self.switches && connection::are_offered(&self.fields, bytes, sent)
     }
 
-    /// How the end of the body is found (RFC 9112, section 6.3).
-    pub fn framing(&self, answers_head: bool) -> Framing {
+    /// How the end of the body is found (RFC 9112, section 6.3). An answer to `HEAD`, a 1xx, a 204 and a
+    /// 304 end with their heads, whatever fields say.
+    pub fn framing(&self, answers_head: bool) -> Result<Framing, ResponseError> {
         if answers_head || self.is_informational() || matches!(self.status, 204 | 304) {
-            return Framing::None;
+            return Ok(Framing::None);
         }
         match (self.is_chunked, self.content_length) {
-            (true, _) => Framing::Chunked,
-            (false, Some(length)) => Framing::Length(length),
-            (false, None) => Framing::UntilClose,
+            _ if self.is_framing_doubtful => Err(ResponseError::Framing),
+            (true, _) => Ok(Framing::Chunked),
+            (false, Some(length)) => Ok(Framing::Length(length)),
+            (false, None) => Ok(Framing::UntilClose),
         }
     }
 
@@ -161,14 +166,15 @@ impl ResponseHead {
     fn interpret_fields(&mut self, bytes: &[u8]) -> Result<(), ResponseError> {
         let mut framing = FramingFields::default();
         let mut connection = ConnectionFields::default();
+        let mut is_doubtful = false;
         for field in &self.fields {
             let value = field.value.of(bytes);
             match field.known {
                 Known::ContentLength => {
-                    framing.add_content_length(value).map_err(|_| ResponseError::Framing)?;
+                    is_doubtful |= framing.add_content_length(value).is_err();
                 }
                 Known::TransferEncoding => {
-                    framing.add_transfer_encoding(value).map_err(|_| ResponseError::Framing)?;
+                    is_doubtful |= framing.add_transfer_encoding(value).is_err();
                 }
                 Known::Connection => connection
                     .add(bytes, value, &mut self.connection_options)
@@ -176,20 +182,22 @@ impl ResponseHead {
                 _ => {}
             }
         }
-        let is_doubtful = framing.is_chunked
+        is_doubtful |= framing.is_chunked
             && (framing.content_length.is_some() || self.version == Version::Http10);
-        // These end with their heads whatever fields say (RFC 9112, section 6.3, rule 1), and must not
-        // have such fields (RFC 9110, section 8.6; RFC 9112, section 6.1). Whether content follows all
-        // the same, nobody but the origin knows: nothing that comes after a 204 is read, and after an
-        // interim response something has to.
+        if self.is_informational() {
+            // It ends with its head (RFC 9112, section 6.3, rule 1), and must not have such fields (RFC
+            // 9110, section 8.6; RFC 9112, section 6.1). If content follows all the same, that is no
+            // response, and refused as what should be one.
+            (framing, is_doubtful) = (FramingFields::default(), false);
+        }
         let has_body =
             framing.is_chunked || framing.content_length.is_some_and(|length| length > 0);
-        if is_doubtful || (self.is_informational() && has_body) {
-            return Err(ResponseError::Framing);
-        }
-        self.content_length = framing.content_length;
+        self.content_length = framing.content_length.filter(|_| !is_doubtful);
         self.is_chunked = framing.is_chunked;
-        let ends_for_sure = self.status != 204 || !has_body;
+        self.is_framing_doubtful = is_doubtful;
+        // Whether content follows a 204 that announces some, or a head whose fields are in doubt, nobody
+        // but the origin knows: nothing that comes after it is read.
+        let ends_for_sure = !is_doubtful && (self.status != 204 || !has_body);
         self.is_persistent = connection.is_persistent(self.version) && ends_for_sure;
         let names_protocols = matches!(self.status, 101 | 426)
             && connection.names_protocols(self.version, &self.fields, bytes);

@@ -137,8 +137,9 @@ fn check_response(message: &[u8]) {
         return;
     }
     let framing = match head.framing(false) {
-        Framing::UntilClose => Framing::Chunked,
-        framing => framing,
+        Ok(Framing::UntilClose) => Framing::Chunked,
+        Ok(framing) => framing,
+        Err(_) => return,
     };
     let mut room = [0; 1024];
     let bytes = &message[..length];

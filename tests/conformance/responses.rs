@@ -55,6 +55,19 @@ fn statuses_without_content_are_sent_without_framing_fields() {
         assert!(answer.values("content-length").is_empty(), "{answer:?}");
         assert!(answer.values("transfer-encoding").is_empty(), "{answer:?}");
     }
+    for field in ["Content-Length: x", "Content-Length: 1, 2", "Transfer-Encoding: gzip"] {
+        for (method, status) in [("GET", 204), ("GET", 304), ("HEAD", 200), ("HEAD", 404)] {
+            let origin =
+                Upstream::replying(format!("HTTP/1.1 {status} X\r\n{field}\r\nX-V: 1\r\n\r\n"));
+            let mut client = connect();
+            client.send(format!("{method} / HTTP/1.1\r\nHost: a\r\nX-Upstream: {origin}\r\n\r\n"));
+            let answer = client.head();
+            assert_eq!((answer.status, answer.values("x-v")), (status, vec!["1"]), "{answer:?}");
+            assert!(answer.values("content-length").is_empty(), "{answer:?}");
+            assert!(answer.values("transfer-encoding").is_empty(), "{answer:?}");
+            client.get("/after").expect(200, "GET /after test");
+        }
+    }
     let origin = Upstream::replying(
         "HTTP/1.1 304 Not Modified\r\nContent-Length: 77\r\nETag: \"x\"\r\n\r\n",
     );

@@ -231,7 +231,9 @@ fn begin_response(
 ) -> Step {
     let head = &ctx.response_head;
     let is_interim = head.is_interim();
-    let origin_framing = head.framing(request.answers_head);
+    let origin_framing = head
+        .framing(request.answers_head)
+        .map_err(|error| Outcome::OriginFault(OriginFault::Malformed(error)))?;
     let framing = match origin_framing {
         Framing::Chunked | Framing::UntilClose if request.version == Version::Http11 => {
             Framing::Chunked

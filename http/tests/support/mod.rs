@@ -125,10 +125,11 @@ pub(crate) fn taken_response(input: &str) -> ResponseHead {
     }
 }
 
-/// A response that is refused for that reason.
+/// An answer to a GET that is refused for that reason.
 pub(crate) fn refused_response(input: &str, expect: ResponseError) {
-    let error = response(input.as_bytes()).map(|head| head.is_some());
-    assert_eq!(error, Err(expect), "{input:?}");
+    let head = response(input.as_bytes());
+    let framing = head.and_then(|head| head.map(|(_, head)| head.framing(false)).transpose());
+    assert_eq!(framing, Err(expect), "{input:?}");
 }
 
 /// The content of a body, what of the input is behind it, and whether it has ended.
