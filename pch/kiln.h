@@ -248,8 +248,9 @@ public:
         return {detail::view(raw_.fields[index].name), detail::view(raw_.fields[index].value)};
     }
 
-    /// Replaces every field of this name in the request that goes upstream. Reading still shows what
-    /// the client sent. Throws std::invalid_argument for what may not stand in a field line.
+    /// Replaces every field of this name in the request that goes upstream, however the client spelt it:
+    /// `X_User` is `X-User` to many servers. Reading still shows what the client sent. Throws
+    /// std::invalid_argument for what may not stand in a field line, or decides where a message ends.
     void set_header(std::string_view name, std::string_view value) {
         edit(KILN_EDIT_SET, name, value);
     }

@@ -51,6 +51,7 @@ impl Answer {
             line_bytes_max: HEAD_BYTES_MAX,
             fields_max: http::FIELDS_MAX,
             takes_connect: false,
+            takes_underscores: true,
         };
         let bytes = &self.bytes[self.begin..];
         let Some(length) = self.head.parse(bytes, &mut self.scan, &limits)? else {

@@ -162,7 +162,11 @@ fn edit_as_host(kind: u32, name: Str, value: Str) -> bool {
     let (Some(name), Some(value)) = (name, value) else { return false };
     let value = value.trim_ascii();
     let call = current();
-    if !field::may_set(name, value) || call.edits.len() == EDITS_MAX {
+    let may = match kind {
+        abi::EDIT_REMOVE => field::may_remove(name),
+        _ => field::may_set(name, value),
+    };
+    if !may || call.edits.len() == EDITS_MAX {
         return false;
     }
     let (Some(name), Some(value)) = (call.keep(name), call.keep(value)) else { return false };

@@ -11,7 +11,7 @@ use std::time::SystemTime;
 use crate::Version;
 use crate::body::Framing;
 use crate::connection;
-use crate::fields::{FieldSpan, Known, Span};
+use crate::fields::{FieldSpan, Known, Span, collide};
 pub use crate::output::{Full, Output};
 use crate::request::RequestHead;
 use crate::response::ResponseHead;
@@ -57,8 +57,21 @@ impl<'a> Edit<'a> {
         }
     }
 
-    fn removes(self, name: &[u8]) -> bool {
+    /// Whether a field that an earlier edit made is not sent after this one.
+    fn undoes(self, name: &[u8]) -> bool {
         !matches!(self, Edit::Add(..)) && self.name().eq_ignore_ascii_case(name)
+    }
+
+    /// Whether it takes the place of a field that Kiln writes.
+    fn replaces(self, name: &[u8]) -> bool {
+        !matches!(self, Edit::Add(..)) && collide(self.name(), name)
+    }
+
+    /// Whether a client's field is not sent after it: one that it removes, and one that some origins take
+    /// for the same. What a script says of `x-user` holds for `X_User` too.
+    fn hides(self, name: &[u8]) -> bool {
+        let is_beside = matches!(self, Edit::Add(..)) && self.name().eq_ignore_ascii_case(name);
+        collide(self.name(), name) && !is_beside
     }
 }
 
@@ -80,7 +93,8 @@ pub struct Forwarded<'a> {
 /// Writes the head of a request to an origin: origin form, version 1.1, `Host`, the end-to-end fields
 /// with `edits` applied in their order, `Via` and `X-Forwarded-*`. Edits of fields that frame the
 /// message or belong to the connection are without effect. There is one `Host`, whatever the edits: the
-/// last one says which, unless it is none.
+/// last one says which, unless it is none. Kiln adds nothing of its own to a field that an edit set or
+/// removed.
 ///
 /// `CONNECT` and a request that no more intermediary may pass on are not for an origin.
 pub fn upstream_request<'e, E>(
@@ -95,7 +109,7 @@ where
 {
     assert!(!head.is_method(bytes, "CONNECT"), "a tunnel is no request to pass on");
     push_request_line(out, head, bytes)?;
-    let is_edited = |name: &[u8]| edits.clone().any(|edit| edit.removes(name));
+    let is_edited = |name: &[u8]| edits.clone().any(|edit| edit.replaces(name));
     let authority = Some(head.authority.of(bytes)).filter(|authority| !authority.is_empty());
     let host = edits.clone().filter_map(Edit::host).last().unwrap_or(authority);
     out.field(b"Host", host.unwrap_or(forwarded.default_host))?;
@@ -112,7 +126,8 @@ where
             Known::Expect => !head.expects_continue,
             _ => false,
         };
-        if is_ours || !is_end_to_end(field, &head.connection_options, bytes) || is_edited(name) {
+        let is_hidden = edits.clone().any(|edit| edit.hides(name));
+        if is_ours || !is_end_to_end(field, &head.connection_options, bytes) || is_hidden {
             continue;
         }
         out.field(name, field.value.of(bytes))?;
@@ -137,10 +152,10 @@ where
     if let Some(count) = head.max_forwards.filter(|_| !is_edited(b"max-forwards")) {
         push_max_forwards(out, count)?;
     }
-    let mut later = edits;
+    let mut later = edits.clone();
     while let Some(edit) = later.next() {
         let (Edit::Set(name, value) | Edit::Add(name, value)) = edit else { continue };
-        let is_undone = later.clone().any(|edit| edit.removes(name));
+        let is_undone = later.clone().any(|edit| edit.undoes(name));
         if !is_undone && Known::of(name) != Known::Host {
             out.checked_field(name, value)?;
         }
@@ -275,7 +290,7 @@ pub fn trace_reply(out: &mut Output<'_>, head: &RequestHead, bytes: &[u8]) -> Re
     out.push(b"\r\n")?;
     for field in &head.fields {
         let name = field.name.of(bytes);
-        if !SECRET_NAMES.iter().any(|secret| name.eq_ignore_ascii_case(secret)) {
+        if !SECRET_NAMES.iter().any(|secret| collide(name, secret)) {
             out.field(name, field.value.of(bytes))?;
         }
     }
@@ -320,7 +335,7 @@ fn push_request_line(out: &mut Output<'_>, head: &RequestHead, bytes: &[u8]) -> 
 /// Whether a field may leave the connection that it came from.
 fn is_end_to_end(field: &FieldSpan, connection_options: &[Span], bytes: &[u8]) -> bool {
     let name = field.name.of(bytes);
-    let is_option = |option: &Span| option.of(bytes).eq_ignore_ascii_case(name);
+    let is_option = |option: &Span| collide(option.of(bytes), name);
     !field.known.is_generated() && !connection_options.iter().any(is_option)
 }
 

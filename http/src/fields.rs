@@ -102,11 +102,20 @@ pub enum Known {
     XForwardedPort,
     /// When the message was made.
     Date,
+    /// Intermediaries that the message came through (RFC 9110, section 7.6.3).
+    Via,
+    /// Spelt so that some origins take it for one of those that Kiln generates: `Content_Length`.
+    DisguisedFraming,
+    /// Spelt so that some origins take it for another of those above: `X_Forwarded_For`.
+    Disguised,
     /// None of these.
     Other,
 }
 
 impl Known {
+    /// Bytes of the longest name that is known.
+    pub(crate) const NAME_BYTES_MAX: usize = "transfer-encoding".len();
+
     /// Classifies a field name.
     pub fn of(name: &[u8]) -> Self {
         let is = |known: &str| name.eq_ignore_ascii_case(known.as_bytes());
@@ -114,6 +123,7 @@ impl Known {
         // By length and first letter first: most names are none of these, and are done with here.
         match (name.len(), first.to_ascii_lowercase()) {
             (2, b't') if is("te") => Self::HopByHop,
+            (3, b'v') if is("via") => Self::Via,
             (4, b'h') if is("host") => Self::Host,
             (4, b'd') if is("date") => Self::Date,
             (6, b'e') if is("expect") => Self::Expect,
@@ -131,6 +141,24 @@ impl Known {
             (16, b'x') if is("x-forwarded-port") => Self::XForwardedPort,
             (17, b't') if is("transfer-encoding") => Self::TransferEncoding,
             (17, b'x') if is("x-forwarded-proto") => Self::XForwardedProto,
+            _ => Self::disguised(name, *first),
+        }
+    }
+
+    /// Classifies a name that is none of those above, but may be taken for one with a hyphen.
+    fn disguised(name: &[u8], first: u8) -> Self {
+        let is = |known: &str| collide(name, known.as_bytes());
+        match (name.len(), first.to_ascii_lowercase()) {
+            (10, b'k') if is("keep-alive") => Self::DisguisedFraming,
+            (12, b'm') if is("max-forwards") => Self::Disguised,
+            (14, b'c') if is("content-length") => Self::DisguisedFraming,
+            (14, b'h') if is("http2-settings") => Self::DisguisedFraming,
+            (15, b'x') if is("x-forwarded-for") => Self::Disguised,
+            (16, b'p') if is("proxy-connection") => Self::DisguisedFraming,
+            (16, b'x') if is("x-forwarded-host") => Self::Disguised,
+            (16, b'x') if is("x-forwarded-port") => Self::Disguised,
+            (17, b't') if is("transfer-encoding") => Self::DisguisedFraming,
+            (17, b'x') if is("x-forwarded-proto") => Self::Disguised,
             _ => Self::Other,
         }
     }
@@ -144,8 +172,54 @@ impl Known {
                 | Self::Connection
                 | Self::Upgrade
                 | Self::HopByHop
+                | Self::DisguisedFraming
         )
     }
+
+    /// Whether it is spelt so that some origins take it for a field that Kiln acts on.
+    pub(crate) fn is_disguised(self) -> bool {
+        matches!(self, Self::Disguised | Self::DisguisedFraming)
+    }
+
+    /// Whether no sender may send it as a trailer, since it frames or routes a message, or manages its
+    /// connection (RFC 9110, section 6.5.1).
+    pub(crate) fn is_never_a_trailer(self) -> bool {
+        self.is_generated() || matches!(self, Self::Host | Self::Expect | Self::MaxForwards)
+    }
+}
+
+/// Whether some origins take two field names for one.
+///
+/// Interfaces that hand fields over as variables (CGI, WSGI, Rack, FastCGI and what came after them)
+/// know letters and digits, and write `_` for `-` (RFC 3875, section 4.1.18), many of them for any other
+/// character too. The case does not count (RFC 9110, section 5.1).
+pub(crate) fn collide(one: &[u8], other: &[u8]) -> bool {
+    let as_variable = |byte: u8| match byte.is_ascii_alphanumeric() {
+        true => byte.to_ascii_lowercase(),
+        false => b'_',
+    };
+    one.len() == other.len()
+        && one.iter().zip(other).all(|(&one, &other)| as_variable(one) == as_variable(other))
+}
+
+/// Whether there is a `_` in a field name.
+#[inline]
+pub(crate) fn has_underscore(name: &[u8]) -> bool {
+    // Eight bytes at once, since the name of every field is looked at; the last eight overlap.
+    let (words, _) = name.as_chunks();
+    match name.last_chunk() {
+        Some(last) => is_in_word(*last) || words.iter().any(|word| is_in_word(*word)),
+        None => name.contains(&b'_'),
+    }
+}
+
+/// Whether a `_` is among eight bytes: those that are one become zero, and only from a zero can one be
+/// taken without a carry into its highest bit (Warren, Hacker's Delight, section 6-1).
+#[inline]
+fn is_in_word(word: [u8; 8]) -> bool {
+    const ONES: u64 = u64::from_ne_bytes([1; 8]);
+    let zeroed = u64::from_ne_bytes(word) ^ (ONES * b'_' as u64);
+    zeroed.wrapping_sub(ONES) & !zeroed & (ONES << 7) != 0
 }
 
 /// Whether `byte` may stand in a token (RFC 9110, section 5.6.2).
@@ -232,7 +306,7 @@ mod tests {
         check("te", Known::HopByHop);
         check("tE", Known::HopByHop);
         check("ta", Known::Other);
-        check("content_length", Known::Other);
+        check("content-lengthy", Known::Other);
         check("upgrade", Known::Upgrade);
         check("Http2-Settings", Known::HopByHop);
         check("MAX-FORWARDS", Known::MaxForwards);
@@ -240,5 +314,59 @@ mod tests {
         check("x-forwarded-HOST", Known::XForwardedHost);
         check("x-forwarded-port", Known::XForwardedPort);
         check("x-forwarded-by", Known::Other);
+        check("VIA", Known::Via);
+    }
+
+    #[test]
+    fn names_that_only_some_origins_take_for_known_ones_are_disguised() {
+        let check = |name: &str, expect| assert_eq!(Known::of(name.as_bytes()), expect, "{name}");
+        for name in [
+            "content_length",
+            "Transfer_Encoding",
+            "transfer.encoding",
+            "keep~alive",
+            "Proxy_Connection",
+            "http2_settings",
+        ] {
+            check(name, Known::DisguisedFraming);
+        }
+        for name in ["MAX_FORWARDS", "X_Forwarded-For", "x-forwarded_port", "X.FORWARDED.HOST"] {
+            check(name, Known::Disguised);
+        }
+        for name in ["content__length", "contentlength", "content_type", "x_user", "_ost", "_"] {
+            check(name, Known::Other);
+        }
+    }
+
+    #[test]
+    fn an_underscore_is_found_anywhere_in_a_name() {
+        for length in 0..=40 {
+            // Bytes that are nearly a `_` are none.
+            for other in [b'a', b'-', b'^', b'`', 0, 0x7f, 0xdf, 0xff] {
+                let mut name = vec![other; length];
+                assert!(!has_underscore(&name), "{name:?}");
+                for at in 0..length {
+                    name[at] = b'_';
+                    assert!(has_underscore(&name), "{name:?}");
+                    name[at] = other;
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn names_collide_that_are_one_variable() {
+        let check = |one: &str, other: &str, expect| {
+            assert_eq!(collide(one.as_bytes(), other.as_bytes()), expect, "{one} {other}");
+            assert_eq!(collide(other.as_bytes(), one.as_bytes()), expect, "{other} {one}");
+        };
+        check("X-User-Id", "x_user_id", true);
+        check("X-User-Id", "x.user!id", true);
+        check("x_user_id", "X_USER_ID", true);
+        check("x-user", "x-user-id", false);
+        check("x-user", "x-uses", false);
+        check("x-user", "xxuser", false);
+        check("x-1", "x_1", true);
+        check("x-1", "x_2", false);
     }
 }

@@ -24,6 +24,9 @@ pub struct Limits {
     pub fields_max: usize,
     /// Whether `CONNECT` is a method like others, rather than one that is refused.
     pub takes_connect: bool,
+    /// Whether fields of requests with a `_` in their names are kept. Those that some origins take for
+    /// a field which Kiln acts on are dropped in either case ([`Known::Disguised`]).
+    pub takes_underscores: bool,
 }
 
 /// A parsed request head. Spans are offsets into the bytes that it was parsed from.
@@ -44,7 +47,7 @@ pub struct RequestHead {
     pub authority: Span,
     /// Version of the request.
     pub version: Version,
-    /// Field lines in the order of arrival.
+    /// Field lines in the order of arrival, without those that are dropped for their names.
     pub fields: Vec<FieldSpan>,
     /// How the end of the body is found.
     pub framing: Framing,
@@ -161,7 +164,18 @@ impl RequestHead {
         if parsed.len() > limits.fields_max {
             return Err(RequestError::FieldsTooMany);
         }
-        self.fields.extend(parsed.iter().map(|field| FieldSpan::of(head, field)));
+        let is_dropped = |field: &FieldSpan, name: &[u8]| {
+            field.known.is_disguised() || !limits.takes_underscores && fields::has_underscore(name)
+        };
+        let mut are_some_dropped = false;
+        self.fields.extend(parsed.iter().map(|parsed| {
+            let field = FieldSpan::of(head, parsed);
+            are_some_dropped |= is_dropped(&field, parsed.name.as_bytes());
+            field
+        }));
+        if are_some_dropped {
+            self.fields.retain(|field| !is_dropped(field, field.name.of(head)));
+        }
         Ok(())
     }
 

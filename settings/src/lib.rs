@@ -88,6 +88,9 @@ table! {
             table: &[],
             length_max: TRUSTED_PROXIES_MAX,
         };
+        /// Whether fields of requests with a `_` in their names are passed on. By default they are dropped, and scripts do not see them.
+        /// Origins that make variables of fields (CGI, WSGI, Rack, PHP) take `X_User` for `X-User`. So fields that they would take for one that Kiln or a script writes are dropped in either case.
+        underscores_in_headers: bool = false, Kind::Flag { default: false };
         /// Limits on what clients may send and hold.
         limits: Limits = Limits::default(), Kind::Table {
             default: "the defaults in it",
@@ -517,12 +520,15 @@ pub struct Worker {
     pub upstreams: BTreeMap<String, Upstream>,
     /// Networks, each a [`Network`], whose X-Forwarded-* fields are kept.
     pub trusted_proxies: Vec<String>,
+    /// Whether fields of requests with a `_` in their names are passed on.
+    pub underscores_in_headers: bool,
 }
 
 impl From<File> for Worker {
     fn from(file: File) -> Self {
         let File { limits, timeouts, faults, upstreams, trusted_proxies, .. } = file;
-        Worker { limits, timeouts, faults, upstreams, trusted_proxies }
+        let underscores_in_headers = file.underscores_in_headers;
+        Worker { limits, timeouts, faults, upstreams, trusted_proxies, underscores_in_headers }
     }
 }
 

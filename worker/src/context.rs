@@ -27,6 +27,8 @@ pub(crate) struct Context {
     pub(crate) trusted: Vec<Network>,
     /// Whether the head of a `CONNECT` is taken: some upstream wants such requests.
     pub(crate) takes_connect: bool,
+    /// Whether fields of requests with a `_` in their names are kept.
+    pub(crate) takes_underscores: bool,
     /// Microseconds of CLOCK_MONOTONIC at the beginning of this turn.
     pub(crate) now_us: u64,
     /// The same in milliseconds.
@@ -58,6 +60,7 @@ impl Context {
             faults: Faults::default(),
             trusted: Vec::new(),
             takes_connect: false,
+            takes_underscores: false,
             now_us,
             now_ms,
             date: Date::at(SystemTime::now()),
@@ -104,6 +107,7 @@ impl Context {
             line_bytes_max: self.limits.line_bytes as usize,
             fields_max: (self.limits.fields as usize).min(http::FIELDS_MAX),
             takes_connect: self.takes_connect,
+            takes_underscores: self.takes_underscores,
         }
     }
 
@@ -114,6 +118,7 @@ impl Context {
             line_bytes_max: BUFFER_BYTES,
             fields_max: http::FIELDS_MAX,
             takes_connect: false,
+            takes_underscores: true,
         }
     }
 }

@@ -110,6 +110,7 @@ impl<H: Hooks> Worker<H> {
         self.ctx.trusted = networks.flatten().collect();
         let changed = self.upstreams.configure(&settings, self.ctx.now_ms);
         self.ctx.takes_connect = self.upstreams.any_takes_connect();
+        self.ctx.takes_underscores = settings.underscores_in_headers;
         self.hooks.configure(&settings.faults);
         self.ctx.faults = settings.faults;
         self.ctx.limits = settings.limits;

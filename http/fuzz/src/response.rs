@@ -16,6 +16,7 @@ const LIMITS: Limits = Limits {
     // Room for the fields that Kiln adds, so that what it writes can be parsed again.
     fields_max: FIELDS_MAX - 10,
     takes_connect: false,
+    takes_underscores: false,
 };
 
 type Outcome = Result<Option<usize>, ResponseError>;

@@ -14,8 +14,13 @@ use http::{
 };
 
 /// Limits that are easily exceeded.
-pub(crate) const LIMITS: Limits =
-    Limits { head_bytes_max: 4096, line_bytes_max: 1024, fields_max: 10, takes_connect: false };
+pub(crate) const LIMITS: Limits = Limits {
+    head_bytes_max: 4096,
+    line_bytes_max: 1024,
+    fields_max: 10,
+    takes_connect: false,
+    takes_underscores: false,
+};
 
 /// Limits with tunnels.
 pub(crate) const TUNNEL_LIMITS: Limits = Limits { takes_connect: true, ..LIMITS };
