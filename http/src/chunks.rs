@@ -4,22 +4,28 @@
 //! depend on them (RFC 9110, section 6.5.1), and a field that arrives after the decision it could have
 //! changed is best not seen. A sloppy line that would do no harm here is refused all the same, since it
 //! is no sender's habit but somebody's try at what the next parser makes of it.
+//!
+//! The same goes for a trailer that names a field which frames a message, routes it or manages its
+//! connection: no sender may send one. Other fields that must not be trailers (`Authorization`,
+//! `Content-Type`, `Cache-Control` and more) mean nothing to Kiln and are dropped with the rest.
 
 use crate::body::{Step, clamp};
 use crate::error::BodyError;
-use crate::fields::{is_token_byte, is_value_byte};
+use crate::fields::{Known, is_token_byte, is_value_byte};
 
 /// Where a chunked body stands.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Chunks {
     state: State,
-    /// Bytes of extensions and trailers so far.
+    /// Bytes of extensions, trailers and padding so far.
     extra_bytes: usize,
+    /// The name of the trailer that is being read, as far as it fits.
+    name: [u8; NAME_BYTES_MAX],
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum State {
-    /// In the hexadecimal size; how many digits it has so far.
+    /// In the hexadecimal size; how many digits it has so far, 255 for more.
     Size { size: u64, digits: u8 },
     /// In what may follow the size on its line.
     Extension { size: u64, at: ExtensionPart },
@@ -33,8 +39,8 @@ enum State {
     DataLf,
     /// At the beginning of a trailer line, or of the empty line that ends the body.
     LineBegin,
-    /// In the name of a trailer.
-    TrailerName,
+    /// In the name of a trailer; how many bytes it has so far.
+    TrailerName { length: usize },
     /// In the value of a trailer.
     TrailerValue,
     /// After the CR of a trailer line.
@@ -66,12 +72,19 @@ enum ExtensionPart {
     QuotedEnd,
 }
 
-/// Hexadecimal digits of a chunk size: 60 bits, so that no sum of them overflows.
-const SIZE_DIGITS_MAX: u8 = 15;
+/// The largest chunk size: 60 bits, so that no sum of sizes overflows.
+const SIZE_MAX: u64 = (1 << 60) - 1;
 
-/// Bytes of extensions and trailers that one body may carry. They cost work and carry no content, so
-/// that without a limit a sender could make a small body as dear as it likes.
+/// Digits of a size that cost nothing extra: some senders pad each size to the 16 that 64 bits have.
+/// Zeros beyond count as extra bytes, since a size may begin with any number of them.
+const SIZE_DIGITS_USUAL: u8 = 16;
+
+/// Bytes of extensions, trailers and padding of sizes that one body may carry. They cost work and carry
+/// no content, so that without a limit a sender could make a small body as dear as it likes.
 const EXTRA_BYTES_MAX: usize = 16 * 1024;
+
+/// Bytes of a trailer's name that are kept: a name as long as this is no field that is refused.
+const NAME_BYTES_MAX: usize = Known::NAME_BYTES_MAX + 1;
 
 impl Default for State {
     fn default() -> Self {
@@ -107,7 +120,7 @@ impl Chunks {
     /// The state after one byte of framing.
     fn after(&mut self, byte: u8) -> Result<State, BodyError> {
         use State::*;
-        if matches!(self.state, Extension { .. } | LineBegin | TrailerName | TrailerValue) {
+        if self.is_extra(byte) {
             self.extra_bytes += 1;
             if self.extra_bytes > EXTRA_BYTES_MAX {
                 return Err(BodyError::TooLong);
@@ -115,11 +128,11 @@ impl Chunks {
         }
         match (&self.state, byte) {
             (&Size { size, digits }, b'0'..=b'9' | b'a'..=b'f' | b'A'..=b'F') => {
-                if digits == SIZE_DIGITS_MAX {
+                if size > SIZE_MAX >> 4 {
                     return Err(BodyError::ChunkSize);
                 }
                 let digit = (byte as char).to_digit(16).expect("matched as a hexadecimal digit");
-                Ok(Size { size: size << 4 | u64::from(digit), digits: digits + 1 })
+                Ok(Size { size: size << 4 | u64::from(digit), digits: digits.saturating_add(1) })
             }
             (Size { digits: 0, .. }, _) => Err(BodyError::ChunkSize),
             (&Size { size, .. }, b' ' | b'\t') => Ok(Extension { size, at: ExtensionPart::Blank }),
@@ -137,14 +150,36 @@ impl Chunks {
             (DataLf, b'\n') => Ok(State::default()),
             (SizeLf { .. } | DataCr | DataLf, _) => Err(BodyError::ChunkEnd),
             (LineBegin, b'\r') => Ok(EndLf),
-            (LineBegin, byte) if is_token_byte(byte) => Ok(TrailerName),
-            (TrailerName, b':') => Ok(TrailerValue),
-            (TrailerName, byte) if is_token_byte(byte) => Ok(TrailerName),
+            (LineBegin, byte) if is_token_byte(byte) => Ok(self.after_name_byte(0, byte)),
+            (&TrailerName { length }, b':') => match Known::of(&self.name[..length]) {
+                known if known.is_never_a_trailer() => Err(BodyError::Trailer),
+                _ => Ok(TrailerValue),
+            },
+            (&TrailerName { length }, byte) if is_token_byte(byte) => {
+                Ok(self.after_name_byte(length, byte))
+            }
             (TrailerValue, b'\r') => Ok(TrailerLf),
             (TrailerValue, byte) if is_value_byte(byte) => Ok(TrailerValue),
             (TrailerLf, b'\n') => Ok(LineBegin),
             _ => Err(BodyError::Malformed),
         }
+    }
+
+    /// Whether the next byte costs work and carries no content.
+    fn is_extra(&self, byte: u8) -> bool {
+        use State::*;
+        match self.state {
+            Size { digits, .. } => digits >= SIZE_DIGITS_USUAL && byte.is_ascii_hexdigit(),
+            Extension { .. } | LineBegin | TrailerName { .. } | TrailerValue => true,
+            _ => false,
+        }
+    }
+
+    /// The state after one more byte of a trailer's name, which has so many already.
+    fn after_name_byte(&mut self, length: usize, byte: u8) -> State {
+        let Some(place) = self.name.get_mut(length) else { return State::TrailerName { length } };
+        *place = byte;
+        State::TrailerName { length: length + 1 }
     }
 }
 

@@ -112,7 +112,10 @@ pub enum BodyError {
     /// Chunk extensions or trailers with forbidden bytes.
     #[error("a chunk extension or a trailer is malformed")]
     Malformed,
-    /// Chunk extensions or trailers longer than any honest sender's.
-    #[error("chunk extensions or trailers are too long")]
+    /// A trailer that frames a message, routes it or manages its connection (RFC 9110, section 6.5.1).
+    #[error("a trailer has the name of a field that only a head may have")]
+    Trailer,
+    /// Chunk extensions, trailers or zeros before a size longer than any honest sender's.
+    #[error("chunk extensions, trailers or zeros before a chunk size are too long")]
     TooLong,
 }

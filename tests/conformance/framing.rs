@@ -138,7 +138,7 @@ fn chunk_sizes_that_are_none_end_the_request() {
         "ffffffffffffffff\r\n",
         "10000000000000000\r\na\r\n",
         "fffffffffffffffff\r\n",
-        "000000000000000000000000000001\r\na\r\n",
+        "0000001000000000000000\r\na\r\n",
         "1\na\r\n",
         "1\ra\r\n",
         "1\r\rna\r\n",
@@ -180,7 +180,9 @@ fn chunk_extensions_are_ignored_and_not_forwarded() {
             }
         }
         let body = seen.windows(4).position(|end| end == b"\r\n\r\n").expect("a head") + 4;
-        let answer = format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n", seen.len() - body);
+        let length = seen.len() - body;
+        let answer =
+            format!("HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: {length}\r\n\r\n");
         let answer = [answer.as_bytes(), &seen[body..]].concat();
         // The peer may be gone.
         let _ = std::io::Write::write_all(&mut stream, &answer);
@@ -209,23 +211,55 @@ fn endless_chunk_extensions_are_refused() {
     assert!(answer.as_ref().map_or(true, |answer| answer.status >= 400), "{answer:?}");
 }
 
+/// RFC 9112, section 7.1: the value of a size counts, and not its spelling.
+#[test]
+fn chunk_sizes_that_begin_with_zeros_are_read() {
+    let origin = Upstream::fine();
+    let fields = format!("X-Upstream: {origin}\r\nTransfer-Encoding: chunked");
+    for zeros in [1, 15, 16, 29, 500] {
+        let zeros = "0".repeat(zeros);
+        let body = format!("{zeros}3\r\nabc\r\n{zeros}\r\n\r\n");
+        let mut client = connect();
+        client.send(post(&fields, &body)).response().expect(200, "ok");
+        assert_eq!(origin.last().body, b"abc");
+        client.get("/after").expect(200, "GET /after test");
+        let answer = format!("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n{body}");
+        let padding = Upstream::replying(answer);
+        let mut client = connect();
+        client.send(padding.get()).response().expect(200, "abc");
+        client.get("/after").expect(200, "GET /after test");
+    }
+}
+
+/// RFC 9110, section 6.5.1: no sender may send as a trailer what frames or routes a message.
+#[test]
+fn trailers_that_frame_or_route_are_400() {
+    let origin = Upstream::fine();
+    let fields = format!("X-Upstream: {origin}\r\nTransfer-Encoding: chunked");
+    for trailer in ["Content-Length: 5", "transfer-encoding: gzip", "HOST: other", "Trailer: X"] {
+        for trailers in [trailer.to_owned(), format!("X: 1\r\n{trailer}\r\nY: 2")] {
+            let mut client = connect();
+            client.send(post(&fields, &format!("3\r\nabc\r\n0\r\n{trailers}\r\n\r\n")));
+            client.response().expect_status(400);
+            client.expect_closed();
+            // To a response whose head has gone out nothing can be said but that it is not whole.
+            let answering = Upstream::replying(format!(
+                "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nok\r\n0\r\n{trailers}\r\n\r\n"
+            ));
+            let answer = connect().send(answering.get()).try_response();
+            let is_told = answer.as_ref().map_or(true, |answer| answer.status == 502);
+            assert!(is_told, "{trailers:?} became {answer:?}");
+        }
+    }
+    assert!(origin.requests().is_empty(), "it was forwarded whole: {}", origin.last().head);
+}
+
 /// RFC 9110, section 6.5.1, and RFC 9112, section 7.1.2: a trailer MUST NOT become a field of the
-/// head, whatever else becomes of it; those that frame or route least of all.
+/// head, whatever else becomes of it.
 #[test]
 fn trailers_of_requests_are_never_merged_into_the_head() {
     let origin = Upstream::fine();
     let fields = format!("X-Upstream: {origin}\r\nTrailer: X-Late\r\nTransfer-Encoding: chunked");
-    let trailers = "X-Late: 1\r\nContent-Length: 5\r\nHost: other\r\nTransfer-Encoding: gzip\r\n";
-    let mut client = connect();
-    client.send(post(&fields, &format!("3\r\nabc\r\n0\r\n{trailers}\r\n")));
-    let answer = client.response();
-    // Refusing the forbidden ones among them is as good.
-    assert!(matches!(answer.status, 200 | 400), "{answer:?}");
-    for received in origin.requests() {
-        assert_eq!(received.field("x-late"), None, "{}", received.head);
-        assert_eq!(received.values("host"), ["test"]);
-        assert_eq!(received.field("content-length"), None);
-    }
     let mut client = connect();
     client.send(post(&fields, "3\r\nabc\r\n0\r\nX-Late: 1\r\nY: 2\r\n\r\n"));
     client.response().expect(200, "ok");

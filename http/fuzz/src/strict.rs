@@ -68,8 +68,25 @@ pub enum Chunked<'a> {
 /// after an equals sign, after a blank or a semicolon, in quotes, after a backslash in them.
 const SIZE_LINE_ENDS: [&[u8]; 6] = [b"", b"0", b"a", b";a", b"\"", b"\"\""];
 
-/// The same of a trailer line: in its name, or anywhere else.
-const TRAILER_ENDS: [&[u8]; 2] = [b"", b":"];
+/// The same of a trailer line: in its name, which may be longer than one that is forbidden, or anywhere
+/// else.
+const TRAILER_ENDS: [&[u8]; 3] = [b"", b":", b"_:"];
+
+/// What no trailer may be, as CGI would write it (RFC 9110, section 6.5.1).
+const NEVER_TRAILERS: [&str; 12] = [
+    "HOST",
+    "EXPECT",
+    "MAX-FORWARDS",
+    "CONTENT_LENGTH",
+    "TRANSFER_ENCODING",
+    "CONNECTION",
+    "UPGRADE",
+    "TE",
+    "TRAILER",
+    "KEEP_ALIVE",
+    "PROXY_CONNECTION",
+    "HTTP2_SETTINGS",
+];
 
 /// Takes a chunked body apart.
 pub fn chunked(bytes: &[u8]) -> Chunked<'_> {
@@ -126,11 +143,13 @@ fn begun<'a>(
 /// The size that a whole line gives, if it is one: hexadecimal digits, then extensions.
 fn size_line(line: &[u8]) -> Option<u64> {
     let digits = line.iter().take_while(|byte| byte.is_ascii_hexdigit()).count();
-    if digits == 0 || digits > 15 {
+    if digits == 0 {
         return None;
     }
     let text = std::str::from_utf8(&line[..digits]).ok()?;
-    let size = u64::from_str_radix(text, 16).ok()?;
+    let size = u128::from_str_radix(text.trim_start_matches('0'), 16);
+    let size = if text.bytes().all(|digit| digit == b'0') { 0 } else { size.ok()? };
+    let size = u64::try_from(size).ok().filter(|size| *size < 1 << 60)?;
     extensions(&line[digits..]).then_some(size)
 }
 
@@ -150,7 +169,14 @@ fn extensions(mut text: &[u8]) -> bool {
 }
 
 fn is_trailer(line: &[u8]) -> bool {
-    line.is_empty() || field(line).is_some()
+    let is_forbidden = |name: &[u8]| {
+        let name = name.to_ascii_uppercase();
+        let underscored =
+            name.iter().map(|byte| if byte.is_ascii_alphanumeric() { *byte } else { b'_' });
+        let names = [name.clone(), underscored.collect()];
+        names.iter().any(|name| NEVER_TRAILERS.iter().any(|never| name == never.as_bytes()))
+    };
+    line.is_empty() || field(line).is_some_and(|(name, _)| !is_forbidden(name))
 }
 
 fn blanks(text: &[u8]) -> &[u8] {
