@@ -17,6 +17,7 @@ use crate::request::RequestHead;
 use crate::response::ResponseHead;
 use crate::status::reason;
 use crate::target;
+pub use crate::via::{Mark, Via};
 
 /// The line of a `Date` field, formatted once a second rather than once a response.
 #[derive(Clone, Debug)]
@@ -88,6 +89,10 @@ pub struct Forwarded<'a> {
     /// Whether what the peer says about the client is believed: its `Forwarded` and `X-Forwarded-*` are
     /// passed on. A client that is not believed could claim to have come by TLS.
     pub keeps_forwarded: bool,
+    /// How Kiln names itself.
+    pub via: &'a Via,
+    /// What tells the request when it comes back.
+    pub mark: Option<Mark>,
 }
 
 /// Writes the head of a request to an origin: origin form, version 1.1, `Host`, the end-to-end fields
@@ -163,7 +168,9 @@ where
     if forwarded.upgrades && head.wants_upgrade {
         push_upgrade(out, &head.fields, bytes)?;
     }
-    push_via(out, head.version)?;
+    if !is_edited(b"via") {
+        forwarded.via.push(out, head.version, forwarded.mark)?;
+    }
     match head.framing {
         Framing::Length(length) => out.content_length(length)?,
         Framing::Chunked => out.push(b"Transfer-Encoding: chunked\r\n")?,
@@ -191,6 +198,7 @@ pub fn relayed_response(
     bytes: &[u8],
     frame: ResponseFrame,
     date: &Date,
+    via: &Via,
 ) -> Result<(), Full> {
     push_status_line(out, head.status, head.reason.of(bytes))?;
     let mut has_date = false;
@@ -200,7 +208,7 @@ pub fn relayed_response(
             out.field(field.name.of(bytes), field.value.of(bytes))?;
         }
     }
-    push_via(out, head.version)?;
+    via.push(out, head.version, None)?;
     if head.switches || head.requires_upgrade {
         push_upgrade(out, &head.fields, bytes)?;
     }
@@ -375,13 +383,6 @@ fn push_upgrade(out: &mut Output<'_>, fields: &[FieldSpan], bytes: &[u8]) -> Res
         out.push(protocol)?;
     }
     out.push(b"\r\n")
-}
-
-fn push_via(out: &mut Output<'_>, received: Version) -> Result<(), Full> {
-    match received {
-        Version::Http10 => out.push(b"Via: 1.0 kiln\r\n"),
-        Version::Http11 => out.push(b"Via: 1.1 kiln\r\n"),
-    }
 }
 
 fn push_status_line(out: &mut Output<'_>, status: u16, reason: &[u8]) -> Result<(), Full> {

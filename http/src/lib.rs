@@ -8,7 +8,7 @@
 //! Reading order: `fields` (the alphabet), `scan` (where a head ends), `request` and `response` (what
 //! it says), `connection` (what it says about the connection), `body` and
 //! `chunks` (where content ends), `encode` (typed values to bytes; the only place that makes
-//! bytes for a peer).
+//! bytes for a peer), `via` (how Kiln names itself, and knows a loop).
 #![forbid(unsafe_code)]
 
 pub mod body;
@@ -23,10 +23,11 @@ mod response;
 mod scan;
 mod status;
 mod target;
+mod via;
 
 pub use body::{BodyDecoder, Framing, Step};
 pub use chunks::Chunks;
-pub use encode::{Date, Full, Output};
+pub use encode::{Date, Full, Mark, Output, Via};
 pub use error::{BodyError, RequestError, ResponseError};
 pub use fields::{FieldSpan, Known, Span};
 pub use request::{Limits, RequestHead};

@@ -1,4 +1,4 @@
-//! Reason phrases of status codes (RFC 9110, section 15; RFC 6585).
+//! Reason phrases of status codes (RFC 9110, section 15; RFC 5842; RFC 6585).
 
 /// Reason phrase of `status`; empty for a code without a registered one, which is a valid phrase.
 pub fn reason(status: u16) -> &'static str {
@@ -54,6 +54,7 @@ pub fn reason(status: u16) -> &'static str {
         504 => "Gateway Timeout",
         505 => "HTTP Version Not Supported",
         507 => "Insufficient Storage",
+        508 => "Loop Detected",
         511 => "Network Authentication Required",
         _ => "",
     }

@@ -144,7 +144,7 @@ fn check_response(message: &[u8]) {
     let mut room = [0; 1024];
     let bytes = &message[..length];
     let sent = written_to(&mut room, |out| {
-        encode::relayed_response(out, &head, bytes, frame(framing), &date())
+        encode::relayed_response(out, &head, bytes, frame(framing), &date(), &KILN)
     });
     let sent =
         strict::response(sent).unwrap_or_else(|| panic!("{}: {}", show(message), show(sent)));

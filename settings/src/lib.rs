@@ -91,6 +91,13 @@ table! {
         /// Whether fields of requests with a `_` in their names are passed on. By default they are dropped, and scripts do not see them.
         /// Origins that make variables of fields (CGI, WSGI, Rack, PHP) take `X_User` for `X-User`. So fields that they would take for one that Kiln or a script writes are dropped in either case.
         underscores_in_headers: bool = false, Kind::Flag { default: false };
+        /// How Kiln names itself in `Via`, in requests and in responses: "on" is "kiln", anything else a name of your own, "off" leaves the field out.
+        /// Gateways have to send it (RFC 9110, section 7.6.3), and Kiln knows a request by it that comes back to where it was sent, and answers 508. nginx with its defaults compresses no answer to a request that has it: set `gzip_proxied any` there, or remove it for that upstream (`request.remove_header("via")`).
+        via: String = VIA_ON.to_owned(), Kind::Text {
+            default: "\"on\"",
+            takes: "\"on\", \"off\" or a name",
+            check: check_via,
+        };
         /// Limits on what clients may send and hold.
         limits: Limits = Limits::default(), Kind::Table {
             default: "the defaults in it",
@@ -130,6 +137,28 @@ fn check_listen(text: &str) -> Result<(), String> {
     match text.parse::<SocketAddr>() {
         Ok(_) => Ok(()),
         Err(_) => Err("is not an address with a port, as in 0.0.0.0:8080 or [::]:8080".to_owned()),
+    }
+}
+
+/// `via` that stands for [`VIA_NAME`], and the one for no field.
+const VIA_ON: &str = "on";
+const VIA_OFF: &str = "off";
+
+/// How Kiln is called in `Via` unless told otherwise.
+const VIA_NAME: &str = "kiln";
+
+/// Bytes of a name of the operator's own in `Via`: that of a host, which it may be.
+const VIA_BYTES_MAX: usize = 255;
+
+/// A pseudonym is a token (RFC 9110, sections 5.6.2 and 7.6.3).
+fn check_via(text: &str) -> Result<(), String> {
+    let is_token_byte =
+        |byte: u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte);
+    match (1..=VIA_BYTES_MAX).contains(&text.len()) && text.bytes().all(is_token_byte) {
+        true => Ok(()),
+        false => Err(format!(
+            "is not a name of 1 to {VIA_BYTES_MAX} letters, digits and hyphens, as in edge-1.example"
+        )),
     }
 }
 
@@ -508,7 +537,7 @@ impl Server {
 }
 
 /// What a worker needs. It travels as JSON to workers that run when the configuration changes.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Worker {
     /// Limits on clients.
     pub limits: Limits,
@@ -522,13 +551,42 @@ pub struct Worker {
     pub trusted_proxies: Vec<String>,
     /// Whether fields of requests with a `_` in their names are passed on.
     pub underscores_in_headers: bool,
+    /// How Kiln names itself, as in the file.
+    pub via: String,
+    /// A number that no other Kiln has, by which it knows requests of its own; none where loops are not
+    /// looked for.
+    pub identity: Option<u64>,
+}
+
+impl Worker {
+    /// The name that goes into `Via`, if there is to be one.
+    pub fn via_name(&self) -> Option<&str> {
+        match self.via.as_str() {
+            VIA_OFF => None,
+            VIA_ON => Some(VIA_NAME),
+            name => Some(name),
+        }
+    }
+}
+
+impl Default for Worker {
+    fn default() -> Self {
+        File::default().into()
+    }
 }
 
 impl From<File> for Worker {
     fn from(file: File) -> Self {
-        let File { limits, timeouts, faults, upstreams, trusted_proxies, .. } = file;
-        let underscores_in_headers = file.underscores_in_headers;
-        Worker { limits, timeouts, faults, upstreams, trusted_proxies, underscores_in_headers }
+        Worker {
+            limits: file.limits,
+            timeouts: file.timeouts,
+            faults: file.faults,
+            upstreams: file.upstreams,
+            trusted_proxies: file.trusted_proxies,
+            underscores_in_headers: file.underscores_in_headers,
+            via: file.via,
+            identity: None,
+        }
     }
 }
 
@@ -586,6 +644,20 @@ mod tests {
     #[test]
     fn every_default_is_one_of_the_values_and_every_setting_has_a_sentence() {
         check(File::SETTINGS);
+    }
+
+    #[test]
+    fn via_is_on_off_or_a_token() {
+        for (via, expect) in [("on", Some("kiln")), ("off", None), ("cdn-1.a_b", Some("cdn-1.a_b"))]
+        {
+            assert_eq!(check_via(via), Ok(()));
+            let worker = Worker { via: via.to_owned(), ..Worker::default() };
+            assert_eq!(worker.via_name(), expect);
+        }
+        for via in ["", "a b", "a:80", "a,b", "a(b)", "a\r\nX: y", "\u{e9}", &"x".repeat(256)] {
+            assert!(check_via(via).is_err(), "{via:?}");
+        }
+        assert_eq!(Worker::default().via_name(), Some("kiln"));
     }
 
     #[test]

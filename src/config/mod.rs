@@ -13,10 +13,12 @@ mod show;
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::hash::{BuildHasher, RandomState};
 use std::io::Read;
 use std::num::NonZeroUsize;
 use std::os::unix::fs::FileTypeExt;
 use std::path::{Path, PathBuf};
+use std::sync::LazyLock;
 use std::time::Duration;
 
 use anyhow::{Context, bail, ensure};
@@ -31,6 +33,10 @@ const _: () = assert!(settings::WORKERS_MAX as usize == WORKERS_MAX, "one number
 
 /// Bytes of the largest file: every upstream with every server at their most, in long lines.
 const FILE_BYTES_MAX: u64 = 16 << 20;
+
+/// Which Kiln this is, by chance: all workers of one master have the same, whatever they are
+/// configured with, and no other Kiln has.
+static IDENTITY: LazyLock<u64> = LazyLock::new(|| RandomState::new().hash_one(std::process::id()));
 
 /// Everything that `kiln serve` needs.
 pub(crate) struct Config {
@@ -69,7 +75,8 @@ impl Config {
         let master = master_settings(&file);
         let compile = file.compile.clone();
         let process = file.process.clone();
-        Ok(Config { script, compile, process, master, worker: file.into() })
+        let worker = settings::Worker { identity: Some(*IDENTITY), ..file.into() };
+        Ok(Config { script, compile, process, master, worker })
     }
 
     /// Finds out who children become and who may use the control socket. Once, since it may wait for

@@ -104,13 +104,13 @@ fn via_is_appended_in_order_with_the_version_that_was_received() {
         origin.get_with("Via: 1.0 one, 1.1 two (comment, with comma)\r\nVia: 2 three\r\n"),
         200,
     );
-    assert_eq!(
-        origin.last().values("via").join(", "),
-        "1.0 one, 1.1 two (comment, with comma), 2 three, 1.1 kiln"
-    );
+    let sent = origin.last().values("via").join(", ");
+    let before = "1.0 one, 1.1 two (comment, with comma), 2 three, 1.1 kiln (";
+    assert!(sent.starts_with(before) && sent.ends_with(')'), "{sent}");
     assert_eq!(answer.values("via").join(", "), "1.1 behind, 1.0 kiln");
     check(format!("GET / HTTP/1.0\r\nHost: a\r\nX-Upstream: {origin}\r\n\r\n"), 200);
-    assert_eq!(origin.last().values("via"), ["1.0 kiln"]);
+    let received = origin.last();
+    assert!(matches!(received.values("via")[..], [via] if via.starts_with("1.0 kiln (")));
 }
 
 /// `X-Forwarded-For` gains the client's address at its end; earlier ones stay in order, so that an

@@ -33,6 +33,7 @@ impl Nginx {
     /// | `/upload`       | stores the body of a PUT as the file `/files/upload`              |
     /// | `/files/...`    | the file                                                          |
     /// | `/gzip/...`     | the file, compressed on the way and so chunked                    |
+    /// | `/shy/...`      | the same, but by default not for requests that came by a proxy    |
     #[track_caller]
     pub fn start() -> Self {
         for _ in 0..ATTEMPTS_MAX {
@@ -151,6 +152,12 @@ http {{
             gzip on;
             gzip_types *;
             gzip_proxied any;
+            gzip_min_length 1;
+        }}
+        location /shy/ {{
+            rewrite ^/shy/(.*) /files/$1 break;
+            gzip on;
+            gzip_types *;
             gzip_min_length 1;
         }}
         {statuses}

@@ -17,6 +17,7 @@ mod faults;
 mod fences;
 mod generations;
 mod hygiene;
+mod identity;
 mod names;
 mod origins;
 mod refusals;

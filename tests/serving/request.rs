@@ -263,7 +263,7 @@ fn fields_of_one_connection_stay_on_it_in_both_directions() {
     assert_eq!(received.field("x-end"), Some("1"));
     assert_eq!(received.field("host"), Some("test"));
     assert_eq!(received.field("x-forwarded-for"), Some("192.0.2.1, 127.0.0.1"));
-    assert_eq!(received.field("via"), Some("1.1 kiln"));
+    assert!(received.field("via").is_some_and(|via| via.starts_with("1.1 kiln (")));
 }
 
 #[test]

@@ -4,7 +4,7 @@
 
 use std::time::SystemTime;
 
-use http::{Date, RequestHead, ResponseHead};
+use http::{Date, RequestHead, ResponseHead, Via};
 use nix::time::{ClockId, clock_gettime};
 
 use crate::buffers::{BUFFER_BYTES, Buffers};
@@ -29,6 +29,10 @@ pub(crate) struct Context {
     pub(crate) takes_connect: bool,
     /// Whether fields of requests with a `_` in their names are kept.
     pub(crate) takes_underscores: bool,
+    /// How Kiln names itself to peers.
+    pub(crate) via: Via,
+    /// When a request in a loop may be told of again.
+    pub(crate) next_loop_told_ms: u64,
     /// Microseconds of CLOCK_MONOTONIC at the beginning of this turn.
     pub(crate) now_us: u64,
     /// The same in milliseconds.
@@ -61,6 +65,8 @@ impl Context {
             trusted: Vec::new(),
             takes_connect: false,
             takes_underscores: false,
+            via: Via::OFF,
+            next_loop_told_ms: 0,
             now_us,
             now_ms,
             date: Date::at(SystemTime::now()),

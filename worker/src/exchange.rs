@@ -267,12 +267,13 @@ fn begin_response(
         _ => !is_interim || request.version == Version::Http11,
     };
     let bytes = &origin.wire.inbound.data()[..length];
-    let date = &ctx.date;
+    let (date, via) = (&ctx.date, &ctx.via);
     if is_wanted {
         // A spill is a 100 that found no room; what comes later must not overtake it.
         let has_room = !client.has_spill();
-        let write =
-            |out: &mut http::Output<'_>| encode::relayed_response(out, head, bytes, frame, date);
+        let write = |out: &mut http::Output<'_>| {
+            encode::relayed_response(out, head, bytes, frame, date, via)
+        };
         if !has_room || client.outbound.encode(&mut ctx.buffers, write).is_err() {
             return await_room(client, request);
         }

@@ -111,6 +111,9 @@ impl<H: Hooks> Worker<H> {
         let changed = self.upstreams.configure(&settings, self.ctx.now_ms);
         self.ctx.takes_connect = self.upstreams.any_takes_connect();
         self.ctx.takes_underscores = settings.underscores_in_headers;
+        self.ctx.via = settings.via_name().map_or(http::Via::OFF, |name| {
+            http::Via::new(name.to_owned().into(), settings.identity)
+        });
         self.hooks.configure(&settings.faults);
         self.ctx.faults = settings.faults;
         self.ctx.limits = settings.limits;

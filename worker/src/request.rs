@@ -7,7 +7,7 @@
 use std::net::IpAddr;
 
 use http::encode::{self, Edit, Forwarded, Reply, ResponseFrame};
-use http::{BodyDecoder, Framing, Scan, Version};
+use http::{BodyDecoder, Framing, Mark, Scan, Version, Via};
 
 use hook::{Decision, Field, RequestView};
 use settings::Policy;
@@ -61,6 +61,8 @@ struct Route {
     upstream: UpstreamId,
     key_hash: u64,
     patience: Patience,
+    /// What tells a request that comes back.
+    mark: Option<Mark>,
 }
 
 /// Whose move is awaited, so that each has its own timeout.
@@ -257,7 +259,8 @@ impl<H: Hooks> Worker<H> {
             Decision::Failed => connection.reply_error(ctx, facts, 500),
             Decision::Close => connection.begin_closing(ctx, CloseReason::ScriptClosed),
             Decision::Forward { upstream, key, edits } => {
-                let Some(route) = Route::find(upstreams, upstream, key, connection) else {
+                let Some(route) = Route::find(upstreams, &ctx.via, upstream, key, connection)
+                else {
                     log_unknown(upstream);
                     return connection.reply_error(ctx, facts, 500);
                 };
@@ -269,6 +272,10 @@ impl<H: Hooks> Worker<H> {
                 }
                 let edits = edits.iter().map(edit_of);
                 let name = upstreams.name(route.upstream);
+                if connection.is_in_loop(ctx, facts, route) {
+                    log_loop(ctx, name);
+                    return connection.reply_error(ctx, facts, 508);
+                }
                 match connection.prepare(ctx, facts, route, name, hold, edits) {
                     Ok(()) => {
                         upstreams.count_request(route.upstream);
@@ -398,6 +405,12 @@ impl Connection {
         self.reply(ctx, facts, 200, &[], &[])
     }
 
+    /// Whether this Kiln has sent the request to the same upstream before.
+    fn is_in_loop(&self, ctx: &Context, facts: Facts, route: Route) -> bool {
+        let bytes = &self.wire.inbound.data()[..facts.length];
+        route.mark.is_some_and(|mark| ctx.request_head.has_passed(bytes, mark))
+    }
+
     /// Goes on after an answer that did not need the request's body.
     fn after_reply(&mut self, ctx: &mut Context, facts: Facts) -> Next {
         self.wire.inbound.consume(facts.length);
@@ -431,6 +444,8 @@ impl Connection {
             default_host: upstream.as_bytes(),
             upgrades: facts.purpose == Purpose::Upgrade,
             keeps_forwarded: ctx.trusted.iter().any(|it| it.contains(self.client.ip())),
+            via: &ctx.via,
+            mark: route.mark,
         };
         let written = match facts.purpose {
             Purpose::Connect => Ok(()),
@@ -496,7 +511,13 @@ impl Facts {
 }
 
 impl Route {
-    fn find(upstreams: &Upstreams, name: &[u8], key: &[u8], from: &Connection) -> Option<Self> {
+    fn find(
+        upstreams: &Upstreams,
+        via: &Via,
+        name: &[u8],
+        key: &[u8],
+        from: &Connection,
+    ) -> Option<Self> {
         let upstream = upstreams.find(name)?;
         let key_hash = match (upstreams.hashes(upstream), key, from.client.ip()) {
             (false, ..) => 0,
@@ -504,8 +525,26 @@ impl Route {
             (true, b"", IpAddr::V6(client)) => hash(&client.octets()),
             (true, key, _) => hash(key),
         };
-        Some(Route { upstream, key_hash, patience: upstreams.patience(upstream)? })
+        let patience = upstreams.patience(upstream)?;
+        // Not by what the script said: that may be empty, or change with the scripts.
+        let mark = via.mark(upstreams.name(upstream).as_bytes());
+        Some(Route { upstream, key_hash, patience, mark })
     }
+}
+
+/// How often a worker tells of requests in a loop: each of them is one, and one line is enough to mend it.
+const LOOP_TOLD_MS: u64 = 10_000;
+
+fn log_loop(ctx: &mut Context, upstream: &str) {
+    if ctx.now_ms < ctx.next_loop_told_ms {
+        return;
+    }
+    ctx.next_loop_told_ms = ctx.after(LOOP_TOLD_MS);
+    tracing::error!(
+        upstream,
+        "a request came back that was sent to this upstream before, and is answered 508: do its servers \
+         lead to Kiln's own `listen`? Name other servers in upstreams.NAME.servers, or forward elsewhere"
+    );
 }
 
 fn log_unknown(upstream: &[u8]) {

@@ -3,7 +3,7 @@
 use std::net::{IpAddr, Ipv4Addr};
 
 use http::encode::{self, Edit, Forwarded};
-use http::{FIELDS_MAX, Framing, Limits, RequestError, RequestHead, Scan, Version};
+use http::{FIELDS_MAX, Framing, Limits, RequestError, RequestHead, Scan, Version, Via};
 
 use super::{Choices, grown, is_any, strict, written};
 
@@ -178,11 +178,14 @@ fn check_reflected(head: &RequestHead, bytes: &[u8]) {
 
 /// What goes to an origin is one head, in the grammar, that says what came in.
 fn check_forwarded(choices: &Choices, head: &RequestHead, bytes: &[u8]) {
+    let via = Via::new("kiln".into(), Some(7));
     let forwarded = Forwarded {
         client: IpAddr::V4(Ipv4Addr::LOCALHOST),
         default_host: DEFAULT_HOST,
         upgrades: choices.flag(1),
         keeps_forwarded: choices.flag(2),
+        via: &via,
+        mark: via.mark(b"upstream"),
     };
     // What a script could add to it, were it not checked, as well as what it can.
     let edits = [
@@ -246,4 +249,8 @@ fn check_reparsed(head: &RequestHead, bytes: &[u8], sent: &[u8], host: &[u8], up
     assert_eq!(again.wants_upgrade, upgrades);
     assert_eq!(again.expects_continue, head.expects_continue);
     assert_eq!(again.max_forwards, head.max_forwards.map(|count| count - 1));
+    let mark =
+        |identity| Via::new("kiln".into(), Some(identity)).mark(b"upstream").expect("it has one");
+    assert!(again.has_passed(sent, mark(7)), "it is known again");
+    assert_eq!(again.has_passed(sent, mark(8)), head.has_passed(bytes, mark(8)));
 }

@@ -3,7 +3,7 @@
 use std::time::SystemTime;
 
 use http::encode::{self, ResponseFrame};
-use http::{Date, FIELDS_MAX, Framing, Limits, ResponseError, ResponseHead, Scan, Version};
+use http::{Date, FIELDS_MAX, Framing, Limits, ResponseError, ResponseHead, Scan, Version, Via};
 
 use super::{Choices, grown, is_any, strict, written};
 
@@ -107,7 +107,8 @@ fn check_relayed(choices: &Choices, head: &ResponseHead, bytes: &[u8], framing: 
     };
     let frame = ResponseFrame { framing, version, closes: choices.flag(2) };
     let date = Date::at(SystemTime::UNIX_EPOCH);
-    let sent = written(|out| encode::relayed_response(out, head, bytes, frame, &date));
+    let via = Via::new("kiln".into(), None);
+    let sent = written(|out| encode::relayed_response(out, head, bytes, frame, &date, &via));
     let plain = strict::response(&sent).expect("what is sent is in the grammar");
     assert_eq!(plain.rest, b"", "what is sent is one head");
     assert_eq!(plain.start[0], b"HTTP/1.1");

@@ -4,13 +4,14 @@
 // Each test file uses its own part of it.
 #![allow(dead_code)]
 
+use std::borrow::Cow;
 use std::net::{IpAddr, Ipv4Addr};
 use std::time::{Duration, SystemTime};
 
 use http::encode::{self, Edit, Forwarded, Reply, ResponseFrame};
 use http::{
     BodyDecoder, BodyError, Date, Framing, Limits, Output, RequestError, RequestHead,
-    ResponseError, ResponseHead, Scan, Version,
+    ResponseError, ResponseHead, Scan, Version, Via,
 };
 
 /// Limits that are easily exceeded.
@@ -25,12 +26,17 @@ pub(crate) const LIMITS: Limits = Limits {
 /// Limits with tunnels.
 pub(crate) const TUNNEL_LIMITS: Limits = Limits { takes_connect: true, ..LIMITS };
 
+/// How Kiln names itself unless told otherwise.
+pub(crate) static KILN: Via = Via::new(Cow::Borrowed("kiln"), None);
+
 /// A client that is not believed, and offers nothing.
 pub(crate) const STRANGER: Forwarded<'static> = Forwarded {
     client: IpAddr::V4(Ipv4Addr::new(192, 0, 2, 1)),
     default_host: b"default",
     upgrades: false,
     keeps_forwarded: false,
+    via: &KILN,
+    mark: None,
 };
 
 /// Room for any head of these tests.
@@ -206,7 +212,7 @@ pub(crate) const fn frame(framing: Framing) -> ResponseFrame {
 
 /// The head that goes to a client.
 pub(crate) fn relayed(head: &ResponseHead, input: &[u8], frame: ResponseFrame) -> Vec<u8> {
-    written(|out| encode::relayed_response(out, head, input, frame, &date()))
+    written(|out| encode::relayed_response(out, head, input, frame, &date(), &KILN))
 }
 
 /// The lines of the head that goes to a client for this response, without the empty one.
