@@ -341,7 +341,7 @@ fn push_request_line(out: &mut Output<'_>, head: &RequestHead, bytes: &[u8]) -> 
 }
 
 /// Whether a field may leave the connection that it came from.
-fn is_end_to_end(field: &FieldSpan, connection_options: &[Span], bytes: &[u8]) -> bool {
+pub(crate) fn is_end_to_end(field: &FieldSpan, connection_options: &[Span], bytes: &[u8]) -> bool {
     let name = field.name.of(bytes);
     let is_option = |option: &Span| collide(option.of(bytes), name);
     !field.known.is_generated() && !connection_options.iter().any(is_option)

@@ -13,6 +13,7 @@
 
 pub mod body;
 mod chunks;
+mod client;
 mod connection;
 pub mod encode;
 mod error;
@@ -27,6 +28,7 @@ mod via;
 
 pub use body::{BodyDecoder, Framing, Step};
 pub use chunks::Chunks;
+pub use client::named_client;
 pub use encode::{Date, Full, Mark, Output, Via};
 pub use error::{BodyError, RequestError, ResponseError};
 pub use fields::{FieldSpan, Known, Span};
