@@ -1,6 +1,7 @@
 //! `kiln reload`, `kiln status` and `kiln profile`: commands to a running master. What they say of
 //! single generations is in `generations`.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
@@ -9,7 +10,7 @@ use anstream::{print, println};
 use anstyle::{AnsiColor, Style};
 use anyhow::{Context, bail};
 use heritage::diagnostic::counted;
-use heritage::{CompileSteps, Diagnostic, Frame};
+use heritage::{Blame, CompileSteps, Diagnostic, Ejection, Frame, Reason};
 use master::control::{
     ControlReply, ControlRequest, DeathStatus, FaultStatus, GenerationState, HeldStatus,
     NameStatus, OutStatus, RefusalStatus, Status, UpstreamsStatus, WorkerActivity, WorkerStatus,
@@ -204,6 +205,7 @@ fn print_status(status: &Status) {
         );
     }
     print_forwarding(status);
+    print_reasons(&status.reasons);
     print_upstreams(status);
     print_faults(&status.faults);
     print_deaths(&status.deaths);
@@ -248,6 +250,30 @@ fn print_forwarding(status: &Status) {
     );
 }
 
+/// What workers answered or cut off by themselves, most first.
+fn print_reasons(reasons: &BTreeMap<String, u64>) {
+    if reasons.is_empty() {
+        return;
+    }
+    println!("\n{HEAD}     times  answered or cut off by Kiln itself    status{HEAD:#}");
+    let mut known: Vec<(u64, Reason)> = (Reason::ALL.iter())
+        .filter_map(|reason| Some((*reasons.get(reason.name())?, *reason)))
+        .collect();
+    known.sort_by_key(|(count, _)| std::cmp::Reverse(*count));
+    for (count, reason) in known {
+        let style = if reason.blame() == Blame::Client { FAINT } else { BAD };
+        let status = match reason.status() {
+            0 => "cut".to_owned(),
+            status => status.to_string(),
+        };
+        println!(
+            "{count:>10}  {style}{:<35}{style:#}  {status:>6}  {FAINT}{}{FAINT:#}",
+            reason.name(),
+            reason.sentence()
+        );
+    }
+}
+
 /// What is known of servers beside the configuration, if anything is.
 fn print_upstreams(status: &Status) {
     if let Some(broker) = &status.broker {
@@ -271,10 +297,13 @@ fn print_upstreams(status: &Status) {
     if !out.is_empty() {
         println!("\n{HEAD}upstream          server                    gets no requests{HEAD:#}");
     }
-    for OutStatus { upstream, server, is_down, ejected_ms } in out {
+    for OutStatus { upstream, server, is_down, ejected_ms, ejected_why } in out {
         let reason = match (is_down, ejected_ms) {
             (true, _) => "its health check fails".to_owned(),
-            (false, Some(left_ms)) => format!("ejected for {}", duration(left_ms.div_ceil(1000))),
+            (false, Some(left_ms)) => {
+                let why = ejected_why.map_or("", Ejection::sentence);
+                format!("ejected for {}: {why}", duration(left_ms.div_ceil(1000)))
+            }
             (false, None) => String::new(),
         };
         println!("{upstream:<16}  {:<24}  {BAD}{reason}{BAD:#}", server.to_string());

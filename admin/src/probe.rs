@@ -64,7 +64,7 @@ impl Answer {
         self.begin += length;
         self.scan = Scan::default();
         if self.begin == HEAD_BYTES_MAX {
-            return Err(ResponseError::TooLarge.into());
+            return Err(ResponseError::HeadTooLarge.into());
         }
         // The next head may have come with it.
         self.take(&[])

@@ -10,6 +10,7 @@ pub mod diagnostic;
 mod fault;
 mod holdings;
 mod order;
+mod reason;
 mod scoreboard;
 mod settings_file;
 mod target;
@@ -27,8 +28,10 @@ pub use fault::{
 };
 pub use holdings::{HOLDINGS_MAX, Holding, Holdings, Oldest};
 pub use order::{
-    ADDRESSES_MAX, CompileOutcome, CompileSteps, ListenerId, NAMES_MAX, Order, Report, ServerNews,
+    ADDRESSES_MAX, CompileOutcome, CompileSteps, Ejection, ListenerId, NAMES_MAX, Order, Report,
+    ServerNews,
 };
+pub use reason::{Blame, REASONS_MAX, Reason, ReasonCounts};
 pub use scoreboard::{AtWork, OwnPage, PageNumber, Scoreboard, WorkerPage, WorkerState};
 pub use settings_file::{SETTINGS_BYTES_MAX, read_settings, settings_file};
 pub use target::TARGET_BYTES_MAX;

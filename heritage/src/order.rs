@@ -156,9 +156,31 @@ pub enum ServerNews {
         upstream: String,
         /// The server.
         server: SocketAddr,
+        /// What for.
+        why: Ejection,
         /// For how long.
         for_ms: u64,
     },
+}
+
+/// Why a server is ejected.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Ejection {
+    /// It answers with errors, or not in time.
+    Failing,
+    /// It can't be connected to.
+    Unreachable,
+}
+
+impl Ejection {
+    /// A sentence for an operator, without its end.
+    pub fn sentence(self) -> &'static str {
+        match self {
+            Self::Failing => "it has failed several requests in a row",
+            Self::Unreachable => "it could not be connected to several times in a row",
+        }
+    }
 }
 
 /// Milliseconds that each step of a compile took; nothing for those that an earlier compile spared.

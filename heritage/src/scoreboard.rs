@@ -15,6 +15,7 @@ use nix::sys::mman::{MapFlags, ProtFlags, mmap_anonymous, munmap};
 
 use crate::PAGES_MAX;
 use crate::holdings::Holdings;
+use crate::reason::{REASONS_MAX, ReasonCounts};
 use crate::target::TargetCell;
 
 /// What a worker is doing, as `kiln status` names it.
@@ -70,6 +71,8 @@ pub struct WorkerPage {
     /// Requests and connections answered 503 for want of a server, of room in a queue, or of a
     /// place.
     pub turned_away: AtomicU64,
+    /// How often Kiln answered or closed by itself since then, by [`crate::Reason`].
+    pub reasons: [AtomicU64; REASONS_MAX],
     /// What it holds of each generation.
     pub holdings: Holdings,
     /// Which request a script decides on now: what to blame if the worker dies.
@@ -116,6 +119,11 @@ impl WorkerPage {
         self.state.store(state as u8, Ordering::Relaxed);
     }
 
+    /// In the master: how often each reason was one.
+    pub fn reasons(&self) -> ReasonCounts {
+        std::array::from_fn(|place| self.reasons[place].load(Ordering::Relaxed))
+    }
+
     fn clear(&self) {
         self.enter(WorkerState::Starting);
         let counters = [
@@ -129,7 +137,7 @@ impl WorkerPage {
             &self.retries,
             &self.turned_away,
         ];
-        for counter in counters {
+        for counter in counters.into_iter().chain(&self.reasons) {
             counter.store(0, Ordering::Relaxed);
         }
         self.holdings.publish(std::iter::empty());

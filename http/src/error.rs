@@ -91,13 +91,31 @@ pub enum ResponseError {
     /// A `Connection` option that is no token, or more of them than there can be fields.
     #[error("the Connection options are malformed or too many")]
     Connection,
-    /// The head is longer than the limit, or has too many fields.
+    /// The head is longer than the limit.
     #[error("the response head is too large")]
-    TooLarge,
-    /// `Content-Length` or `Transfer-Encoding` leave the length of the body in doubt, or announce
-    /// one where there is none.
-    #[error("the length of the body is in doubt")]
-    Framing,
+    HeadTooLarge,
+    /// More field lines than the limit.
+    #[error("the response has too many fields")]
+    FieldsTooMany,
+    /// `Content-Length` is no number, or there are several, or it announces content where there is
+    /// none.
+    #[error("the Content-Length is malformed, repeated or out of place")]
+    ContentLength,
+    /// `Transfer-Encoding` beside `Content-Length`, in a 1.0 response, other than one `chunked`, or
+    /// where there is no content.
+    #[error("the Transfer-Encoding leaves the length of the body in doubt")]
+    TransferEncoding,
+    /// A switch to a protocol that was not offered.
+    #[error("the response switches to a protocol that was not asked for")]
+    Switch,
+}
+
+impl ResponseError {
+    /// Whether it is a limit of ours that the response is beyond, and nothing is known to be wrong
+    /// with it.
+    pub fn is_limit(self) -> bool {
+        matches!(self, Self::HeadTooLarge | Self::FieldsTooMany)
+    }
 }
 
 /// Why a chunked body is refused, whoever sent it.

@@ -28,9 +28,9 @@ pub struct ResponseHead {
     pub content_length: Option<u64>,
     /// Whether the body is chunked.
     pub is_chunked: bool,
-    /// Whether the framing fields contradict each other or are malformed, so that nobody can tell where a
-    /// body ends. A response that never has one stands all the same.
-    pub is_framing_doubtful: bool,
+    /// Where the framing fields contradict each other or are malformed, so that nobody can tell where a
+    /// body ends: which of them. A response that never has a body stands all the same.
+    pub doubt: Option<ResponseError>,
     /// Whether the origin lets the connection live on after this response.
     pub is_persistent: bool,
     /// Whether the origin switches to another protocol: a 101 with the fields that belong to it. A 101
@@ -59,7 +59,7 @@ impl ResponseHead {
         let end = scanned.map_err(|_| ResponseError::LineEnd)?;
         let (Some(end), Some(line_end)) = (end, scan.first_line_end()) else {
             return match bytes.len() >= limits.head_bytes_max {
-                true => Err(ResponseError::TooLarge),
+                true => Err(ResponseError::HeadTooLarge),
                 false => Ok(None),
             };
         };
@@ -91,8 +91,10 @@ impl ResponseHead {
         if answers_head || self.is_informational() || matches!(self.status, 204 | 304) {
             return Ok(Framing::None);
         }
+        if let Some(doubt) = self.doubt {
+            return Err(doubt);
+        }
         match (self.is_chunked, self.content_length) {
-            _ if self.is_framing_doubtful => Err(ResponseError::Framing),
             (true, _) => Ok(Framing::Chunked),
             (false, Some(length)) => Ok(Framing::Length(length)),
             (false, None) => Ok(Framing::UntilClose),
@@ -133,7 +135,7 @@ impl ResponseHead {
                 self.keep(head, parsed.headers, limits)
             }
             Ok(_) => Err(ResponseError::Field),
-            Err(httparse::Error::TooManyHeaders) => Err(ResponseError::TooLarge),
+            Err(httparse::Error::TooManyHeaders) => Err(ResponseError::FieldsTooMany),
             // A later minor version, which httparse does not know.
             Err(httparse::Error::Version) => {
                 let mut slots = [httparse::EMPTY_HEADER; FIELDS_MAX];
@@ -142,7 +144,7 @@ impl ResponseHead {
                     Ok(httparse::Status::Complete((length, parsed))) if length == lines.len() => {
                         self.keep(head, parsed, limits)
                     }
-                    Err(httparse::Error::TooManyHeaders) => Err(ResponseError::TooLarge),
+                    Err(httparse::Error::TooManyHeaders) => Err(ResponseError::FieldsTooMany),
                     _ => Err(ResponseError::Field),
                 }
             }
@@ -157,7 +159,7 @@ impl ResponseHead {
         limits: &Limits,
     ) -> Result<(), ResponseError> {
         if parsed.len() > limits.fields_max {
-            return Err(ResponseError::TooLarge);
+            return Err(ResponseError::FieldsTooMany);
         }
         self.fields.extend(parsed.iter().map(|field| FieldSpan::of(head, field)));
         Ok(())
@@ -166,15 +168,17 @@ impl ResponseHead {
     fn interpret_fields(&mut self, bytes: &[u8]) -> Result<(), ResponseError> {
         let mut framing = FramingFields::default();
         let mut connection = ConnectionFields::default();
-        let mut is_doubtful = false;
+        let mut doubt = None;
         for field in &self.fields {
             let value = field.value.of(bytes);
             match field.known {
                 Known::ContentLength => {
-                    is_doubtful |= framing.add_content_length(value).is_err();
+                    let added = framing.add_content_length(value);
+                    doubt = doubt.or(added.err().map(|_| ResponseError::ContentLength));
                 }
                 Known::TransferEncoding => {
-                    is_doubtful |= framing.add_transfer_encoding(value).is_err();
+                    let added = framing.add_transfer_encoding(value);
+                    doubt = doubt.or(added.err().map(|_| ResponseError::TransferEncoding));
                 }
                 Known::Connection => connection
                     .add(bytes, value, &mut self.connection_options)
@@ -182,22 +186,24 @@ impl ResponseHead {
                 _ => {}
             }
         }
-        is_doubtful |= framing.is_chunked
-            && (framing.content_length.is_some() || self.version == Version::Http10);
+        let is_either = framing.content_length.is_some() || self.version == Version::Http10;
+        if framing.is_chunked && is_either {
+            doubt = Some(ResponseError::TransferEncoding);
+        }
         if self.is_informational() {
             // It ends with its head (RFC 9112, section 6.3, rule 1), and must not have such fields (RFC
             // 9110, section 8.6; RFC 9112, section 6.1). If content follows all the same, that is no
             // response, and refused as what should be one.
-            (framing, is_doubtful) = (FramingFields::default(), false);
+            (framing, doubt) = (FramingFields::default(), None);
         }
         let has_body =
             framing.is_chunked || framing.content_length.is_some_and(|length| length > 0);
-        self.content_length = framing.content_length.filter(|_| !is_doubtful);
+        self.content_length = framing.content_length.filter(|_| doubt.is_none());
         self.is_chunked = framing.is_chunked;
-        self.is_framing_doubtful = is_doubtful;
+        self.doubt = doubt;
         // Whether content follows a 204 that announces some, or a head whose fields are in doubt, nobody
         // but the origin knows: nothing that comes after it is read.
-        let ends_for_sure = !is_doubtful && (self.status != 204 || !has_body);
+        let ends_for_sure = doubt.is_none() && (self.status != 204 || !has_body);
         self.is_persistent = connection.is_persistent(self.version) && ends_for_sure;
         let names_protocols = matches!(self.status, 101 | 426)
             && connection.names_protocols(self.version, &self.fields, bytes);

@@ -159,9 +159,9 @@ fn large_heads_are_refused_with_431() {
     assert_eq!(RequestError::HeadTooLarge.status(), 431);
     assert_eq!(RequestError::FieldsTooMany.status(), 431);
     let many = "a: b\r\n".repeat(LIMITS.fields_max + 1);
-    refused_response(&format!("HTTP/1.1 200 OK\r\n{many}\r\n"), ResponseError::TooLarge);
+    refused_response(&format!("HTTP/1.1 200 OK\r\n{many}\r\n"), ResponseError::FieldsTooMany);
     let long = "y".repeat(LIMITS.head_bytes_max);
-    refused_response(&format!("HTTP/1.1 200 OK\r\nX: {long}\r\n\r\n"), ResponseError::TooLarge);
+    refused_response(&format!("HTTP/1.1 200 OK\r\nX: {long}\r\n\r\n"), ResponseError::HeadTooLarge);
 }
 
 /// RFC 9110, section 5.5: NUL, CR and LF in a value are refused, and other control characters may be.

@@ -3,13 +3,14 @@
 //! A client connects, sends one request as a line of JSON, gets one reply as a line of JSON, and
 //! the master closes. JSON, since a shell with `nc -U` should be enough when nothing else works.
 
+use std::collections::BTreeMap;
 use std::io::{self, Read, Write};
 use std::net::SocketAddr;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use heritage::{CompileSteps, Diagnostic, Fault};
+use heritage::{CompileSteps, Diagnostic, Ejection, Fault};
 use serde::{Deserialize, Serialize};
 
 pub use crate::generations::GenerationState;
@@ -153,6 +154,10 @@ pub struct Status {
     /// What the master knows of upstreams' servers.
     #[serde(default)]
     pub upstreams: UpstreamsStatus,
+    /// How often workers answered a request by themselves or cut one off, since the master started, by
+    /// [`heritage::Reason`]; those that never occurred are left out.
+    #[serde(default)]
+    pub reasons: BTreeMap<String, u64>,
     /// What scripts failed at lately, oldest first.
     #[serde(default)]
     pub faults: Vec<FaultStatus>,
@@ -429,6 +434,8 @@ pub struct OutStatus {
     pub is_down: bool,
     /// Milliseconds for which workers still send it nothing for its failures.
     pub ejected_ms: Option<u64>,
+    /// What it is ejected for.
+    pub ejected_why: Option<Ejection>,
 }
 
 /// Why a call over the control socket came to nothing.

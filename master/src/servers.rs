@@ -233,9 +233,9 @@ impl Servers {
             else {
                 continue;
             };
-            let (is_down, ejected_ms) = match known.as_of(now) {
+            let (is_down, ejected) = match known.as_of(now) {
                 Some(ServerNews::Checked { is_well: false, .. }) => (true, None),
-                Some(ServerNews::Ejected { for_ms, .. }) => (false, Some(for_ms)),
+                Some(ServerNews::Ejected { why, for_ms, .. }) => (false, Some((why, for_ms))),
                 _ => continue,
             };
             let status = out.entry((upstream, *server)).or_insert_with(|| OutStatus {
@@ -243,9 +243,12 @@ impl Servers {
                 server: *server,
                 is_down: false,
                 ejected_ms: None,
+                ejected_why: None,
             });
             status.is_down |= is_down;
-            status.ejected_ms = status.ejected_ms.max(ejected_ms);
+            if let Some((why, for_ms)) = ejected {
+                (status.ejected_why, status.ejected_ms) = (Some(why), Some(for_ms));
+            }
         }
         out.into_values()
     }
@@ -323,6 +326,7 @@ fn length(news: &ServerNews) -> usize {
 
 #[cfg(test)]
 mod tests {
+    use heritage::Ejection;
     use heritage::Received;
 
     use super::*;
@@ -345,7 +349,12 @@ mod tests {
     }
 
     fn ejected(port: u16, for_ms: u64) -> ServerNews {
-        ServerNews::Ejected { upstream: "web".to_owned(), server: server(port), for_ms }
+        ServerNews::Ejected {
+            upstream: "web".to_owned(),
+            server: server(port),
+            why: Ejection::Failing,
+            for_ms,
+        }
     }
 
     /// A child that reads whatever it is told.

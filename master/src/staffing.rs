@@ -230,6 +230,7 @@ impl Supervisor<'_> {
         let death = self.death(&running, ended, now);
         self.generations.forget(pid);
         let requests = self.scoreboard.page(page).requests.load(Ordering::Relaxed);
+        self.reasons_before = self.reasons_with(page);
         self.scoreboard.clear(page);
         let worker = self.workers.get_mut(&index);
         worker.into_iter().for_each(|worker| worker.requests_before += requests);

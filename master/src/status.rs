@@ -1,9 +1,10 @@
 //! `kiln status`: what the master knows, and what the workers count on the scoreboard.
 
+use std::collections::BTreeMap;
 use std::sync::atomic::Ordering;
 use std::time::Instant;
 
-use heritage::PageNumber;
+use heritage::{PageNumber, Reason, ReasonCounts};
 
 use crate::control::{
     GenerationStatus, HeldStatus, MasterStatus, RecordStatus, RefusalStatus, RolledBackStatus,
@@ -65,6 +66,7 @@ impl Supervisor<'_> {
                 names: self.servers.names().collect(),
                 out: self.servers.out(now).collect(),
             },
+            reasons: self.reasons(),
             faults: self.faults.faults(now).collect(),
             deaths: self.faults.deaths(now).collect(),
             rollback: self.last_rollback.as_ref().map(|rollback| rollback.status(now)),
@@ -74,6 +76,23 @@ impl Supervisor<'_> {
                 diagnostics: refusal.diagnostics.clone(),
             }),
         }
+    }
+
+    /// What all workers have answered or cut off by themselves.
+    fn reasons(&self) -> BTreeMap<String, u64> {
+        let mut counts = self.reasons_before;
+        for running in self.processes() {
+            add(&mut counts, &self.scoreboard.page(running.page).reasons());
+        }
+        let named = Reason::ALL.iter().map(|reason| (reason.name().to_owned(), *reason as usize));
+        named.map(|(name, place)| (name, counts[place])).filter(|(_, count)| *count > 0).collect()
+    }
+
+    /// The same of those that are gone, once this page's is.
+    pub(crate) fn reasons_with(&self, page: PageNumber) -> ReasonCounts {
+        let mut counts = self.reasons_before;
+        add(&mut counts, &self.scoreboard.page(page).reasons());
+        counts
     }
 
     /// What a generation holds in each worker that has it mapped.
@@ -134,6 +153,13 @@ impl Supervisor<'_> {
             restarts: 0,
             uptime_s: 0,
         }
+    }
+}
+
+/// A worker gone wild may have counted anything.
+fn add(counts: &mut ReasonCounts, more: &ReasonCounts) {
+    for (count, more) in counts.iter_mut().zip(more) {
+        *count = count.saturating_add(*more);
     }
 }
 

@@ -11,7 +11,9 @@ use std::os::fd::OwnedFd;
 use std::time::{Duration, Instant};
 
 use fence::EmptyNetwork;
-use heritage::{Order, PageNumber, Report, Scoreboard, ServerNews, WORKERS_MAX};
+use heritage::{
+    Order, PageNumber, REASONS_MAX, ReasonCounts, Report, Scoreboard, ServerNews, WORKERS_MAX,
+};
 use image::{Arena, Invalid, Slot};
 use nix::sys::signal::Signal;
 use nix::sys::stat::fstat;
@@ -114,6 +116,8 @@ pub(crate) struct Supervisor<'a> {
     pub(crate) tainted: Vec<Tainted>,
     /// What went wrong lately.
     pub(crate) faults: Faults,
+    /// What workers that are gone have answered or cut off by themselves.
+    pub(crate) reasons_before: ReasonCounts,
     /// When it is looked next whether they all turn their loops.
     pub(crate) next_pulse: Instant,
     /// When it is looked next whether a hook runs for too long.
@@ -168,6 +172,7 @@ impl<'a> Supervisor<'a> {
             reload: Reload::Idle,
             waiting: Waiting::default(),
             last_refusal: None,
+            reasons_before: [0; REASONS_MAX],
             last_rollback: None,
             configured: None,
             without_scripts: None,

@@ -9,6 +9,7 @@
 mod address;
 mod network;
 mod setting;
+mod statuses;
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -20,6 +21,7 @@ pub use address::{check_server, check_upstream_name};
 pub use network::{Network, NotANetwork};
 use setting::table;
 pub use setting::{Check, Kind, Setting};
+pub use statuses::{NotStatuses, Statuses};
 
 /// More than any machine has memory for, and few enough that sums of such numbers don't overflow.
 const MANY: u64 = 1 << 20;
@@ -39,6 +41,8 @@ pub const SERVERS_MAX: usize = 256;
 pub const LISTEN_MAX: usize = 64;
 /// Networks of trusted proxies: each request of an untrusted client is compared with all of them.
 pub const TRUSTED_PROXIES_MAX: usize = 256;
+/// Statuses and ranges of them in one list: each response is compared with all of them.
+pub const STATUSES_MAX: usize = 32;
 /// Where Kiln listens when nobody says: on this machine only, on a port that needs no privilege.
 pub const LISTEN_DEFAULT: &str = "127.0.0.1:8080";
 
@@ -210,7 +214,8 @@ table! {
         /// For another request on a client connection.
         /// Browsers keep theirs for about a minute.
         keep_alive_ms: 75_000, 1..=DAY_MS, "ms";
-        /// For a byte in the middle of a body, sent or received, on either side.
+        /// For a byte in the middle of a body that somebody is to send or to take: a request's, by the client and then by the origin; a response's, by the client.
+        /// What an origin sends has response_body_ms.
         body_ms: 30_000, 1..=DAY_MS, "ms";
         /// Before limits.request_body_rate counts.
         body_grace_ms: 20_000, 1..=DAY_MS, "ms";
@@ -220,7 +225,7 @@ table! {
         /// For the head of a response, from the end of the request.
         response_head_ms: 60_000, 1..=DAY_MS, "ms";
         /// For a whole exchange with an origin, from the script's decision to the end of the response.
-        /// Long downloads and streams of events are usual, so the default is a day.
+        /// Long downloads and streams of events are usual, so the default is a day; response_body_ms finds out which of them are dead.
         exchange_ms: DAY_MS, 1..=7 * DAY_MS, "ms";
         /// For a place in the queue of an upstream whose servers are all busy; after that the answer is 503.
         queue_ms: 5_000, 1..=DAY_MS, "ms";
@@ -241,7 +246,19 @@ table! {
         /// For the scripts to compile.
         compile_ms: 60_000, 1..=DAY_MS, "ms";
     }
+    {
+        /// For a byte in the middle of a response's body that the origin is to send.
+        /// A stream of events may have nothing to say; its heartbeats usually come every 15 to 60 s, so that the default is 5 minutes.
+        response_body_ms: Option<u64> = None, Kind::OptionalNumber {
+            default: "ten times body_ms",
+            range: 1..=DAY_MS,
+            unit: "ms",
+        };
+    }
 }
+
+/// How much longer an origin may be silent in a response's body than others in the middle of one.
+const SILENCE_FACTOR: u64 = 10;
 
 table! {
     /// How scripts are compiled, and what a compile may take.
@@ -414,18 +431,18 @@ table! {
         /// Idle connections kept to each server.
         /// More than the usual concurrency of one worker to one server.
         idle: 64, 0..=65_536, "connections";
-        /// Servers that one request is sent to at most, one after the other, while that is safe.
-        /// A third failure says more about the network than about the servers.
+        /// Servers that one request is sent to at most, one after the other, while that is safe; 1 is never another one.
+        /// A third failure says more about the network than about the servers. One that refuses the connection at once is passed over and not counted.
         tries: 3, 1..=10, "servers";
-        /// Requests in a hundred that may be sent again; beyond, a failure is told to the client at once.
-        /// So servers that are overloaded don't get more load for it.
+        /// Requests in a hundred that may be sent again after a server had some of them; beyond, a failure is told to the client at once.
+        /// So servers that are overloaded don't get more load for it. Where no connection could be opened, going on costs them nothing and is not counted.
         retry_percent: 20, 0..=100, "%";
-        /// Failures in a row (no connection, no valid answer in time, 502, 503 or 504) after which a server gets no requests for eject_ms; 0 is never.
+        /// Failures in a row (no connection, no valid answer in time, a status of eject_statuses) after which a server gets no requests for eject_ms, as long as another one is there; 0 is never.
         eject_failures: 5, 0..=1000, "failures";
         /// For how long a server is out at first; longer each time that it fails again at once, up to ten times that.
         eject_ms: 10_000, 1..=DAY_MS, "ms";
-        /// Servers in a hundred that may be out for their failures at once.
-        /// When most fail, the fault is likely elsewhere.
+        /// Servers in a hundred that may be out at once for what they answer, or for being too slow.
+        /// When most fail, the fault is likely elsewhere. Servers that can't be connected to may be out beyond that, as long as one is left.
         eject_percent: 50, 0..=100, "%";
         /// Time in which a server that comes back gets its share of requests little by little; 0 is at once.
         slow_start_ms: 0, 0..=DAY_MS, "ms";
@@ -443,6 +460,15 @@ table! {
             table: Server::SETTINGS,
             length_max: SERVERS_MAX,
         };
+        /// Statuses of responses that count as failures for eject_failures: one, or a range as in "500-599".
+        /// By default those by which a server says that it can't serve. Others come with requests rather than with servers: a client that knows how to cause a 500 could take servers out.
+        eject_statuses: Vec<Statuses> = eject_statuses(), Kind::List {
+            default: "[502, 503, 504]",
+            takes: "statuses or ranges of them",
+            check: check_statuses,
+            table: &[],
+            length_max: STATUSES_MAX,
+        };
         /// How the server for a request is chosen.
         balance: Balance = Balance::RoundRobin, Kind::Word {
             default: "round-robin",
@@ -450,6 +476,9 @@ table! {
         };
         /// Whether `CONNECT` requests that a script forwards here become tunnels to a server of this upstream.
         connect: bool = false, Kind::Flag { default: false };
+        /// Whether a request is given up once its client has closed its side of the connection; one that waits in the queue always is.
+        /// A client that only shuts its side and still reads looks the same and gets no answer then (RFC 9112, section 9.6, lets it expect one), so the default is false. Turn it on where users close tabs on slow pages and nobody sends requests by `nc`, as nginx and HAProxy (from 3.3) do by default.
+        abort_on_close: bool = false, Kind::Flag { default: false };
         /// Asks each server whether it is well; without it every server counts as well.
         health: Option<Health> = None, Kind::Table { default: "none", settings: Health::SETTINGS };
         /// Instead of timeouts.connect_ms.
@@ -464,7 +493,13 @@ table! {
             range: 1..=DAY_MS,
             unit: "ms",
         };
-        /// Instead of timeouts.body_ms, for what the origin sends and takes.
+        /// Instead of timeouts.response_body_ms.
+        response_body_ms: Option<u64> = None, Kind::OptionalNumber {
+            default: "timeouts.response_body_ms, or ten times the body_ms of this upstream",
+            range: 1..=DAY_MS,
+            unit: "ms",
+        };
+        /// Instead of timeouts.body_ms, for what the origin takes of a request's body.
         body_ms: Option<u64> = None, Kind::OptionalNumber {
             default: "timeouts.body_ms",
             range: 1..=DAY_MS,
@@ -476,6 +511,28 @@ table! {
             range: 1..=7 * DAY_MS,
             unit: "ms",
         };
+    }
+}
+
+fn eject_statuses() -> Vec<Statuses> {
+    vec!["502-504".parse().expect("a range")]
+}
+
+fn check_statuses(text: &str) -> Result<(), String> {
+    text.parse::<Statuses>().map(drop).map_err(|wrong| wrong.to_string())
+}
+
+impl Upstream {
+    /// For how long its servers may be silent in a response's body.
+    pub fn response_body_ms(&self, timeouts: &Timeouts) -> u64 {
+        let ten_times = |body_ms: u64| body_ms.saturating_mul(SILENCE_FACTOR);
+        let own = self.response_body_ms.or(self.body_ms.map(ten_times));
+        own.or(timeouts.response_body_ms).unwrap_or(ten_times(timeouts.body_ms))
+    }
+
+    /// Whether a response of this status is a failure of its server.
+    pub fn is_failure(&self, status: u16) -> bool {
+        self.eject_statuses.iter().any(|statuses| statuses.contains(status))
     }
 }
 

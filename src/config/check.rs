@@ -140,6 +140,8 @@ impl Check<'_, '_> {
                         self.document.error(item.span(), format!("{path}: {text:?} {wrong}"));
                     }
                 }
+                // A status, say, is a number to whoever writes one.
+                DeValue::Integer(number) if check(number.as_str()).is_ok() => {}
                 DeValue::Table(found) if !table.is_empty() => self.table(path, found, table),
                 other => {
                     let is = a(other.type_str());

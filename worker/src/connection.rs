@@ -6,12 +6,16 @@
 
 use std::net::SocketAddr;
 
+use heritage::Reason;
 use http::encode::{self, Reply, ResponseFrame};
 use http::{BodyDecoder, Framing, Scan, Version};
 
+use crate::clients::Place;
 use crate::close_reason::CloseReason;
 use crate::context::Context;
+use crate::notices::About;
 use crate::request::Request;
+use crate::survey::Label;
 use crate::timers::TimerId;
 use crate::tunnel::Tunnel;
 use crate::wire::{Fill, Wire};
@@ -70,6 +74,8 @@ pub(crate) struct Connection {
     pub(crate) wire: Wire,
     pub(crate) state: State,
     pub(crate) client: SocketAddr,
+    /// Its own among those of its client; none for a proxy whose word about its clients counts.
+    _place: Option<Place>,
     pub(crate) timer: TimerId,
     /// How far the current head was searched.
     pub(crate) scan: Scan,
@@ -86,13 +92,19 @@ pub(crate) struct Connection {
 const _: () = assert!(size_of::<Connection>() <= 1024);
 
 impl Connection {
-    pub(crate) fn new(wire: Wire, client: SocketAddr, timer: TimerId) -> Self {
+    pub(crate) fn new(
+        wire: Wire,
+        client: SocketAddr,
+        place: Option<Place>,
+        timer: TimerId,
+    ) -> Self {
         let scan = Scan::default();
         let state = State::Head;
         Connection {
             wire,
             state,
             client,
+            _place: place,
             timer,
             scan,
             head_has_begun: false,
@@ -160,9 +172,16 @@ impl Connection {
     }
 
     /// Answers with an error after which nothing more can be read, and begins to close.
-    pub(crate) fn refuse(&mut self, ctx: &mut Context, status: u16) -> Next {
-        self.answer_error(ctx, status, Version::Http11, false, true);
+    pub(crate) fn refuse(&mut self, ctx: &mut Context, reason: Reason, target: Label) -> Next {
+        self.note(ctx, reason, target);
+        self.answer_error(ctx, reason.status(), Version::Http11, false, true);
         self.begin_closing(ctx, CloseReason::Finished)
+    }
+
+    /// Takes note of what Kiln does by itself where no upstream has to do with it.
+    pub(crate) fn note(&self, ctx: &mut Context, reason: Reason, target: Label) {
+        let target = target.as_bytes();
+        ctx.note(reason, About { client: self.client, target, upstream: "", server: None });
     }
 
     /// Lets the last answer out and takes nothing more.

@@ -2,13 +2,17 @@
 //!
 //! Time is read once a turn of the event loop; whatever happens in that turn happens at that moment.
 
+use std::net::IpAddr;
 use std::time::SystemTime;
 
+use heritage::Reason;
 use http::{Date, RequestHead, ResponseHead, Via};
 use nix::time::{ClockId, clock_gettime};
 
 use crate::buffers::{BUFFER_BYTES, Buffers};
+use crate::clients::Clients;
 use crate::hooks::Returned;
+use crate::notices::{About, Notices};
 use crate::pipes::Pipes;
 use crate::timers::Timers;
 
@@ -31,8 +35,6 @@ pub(crate) struct Context {
     pub(crate) takes_underscores: bool,
     /// How Kiln names itself to peers.
     pub(crate) via: Via,
-    /// When a request in a loop may be told of again.
-    pub(crate) next_loop_told_ms: u64,
     /// Microseconds of CLOCK_MONOTONIC at the beginning of this turn.
     pub(crate) now_us: u64,
     /// The same in milliseconds.
@@ -49,6 +51,8 @@ pub(crate) struct Context {
     /// Holds of requests that have ended.
     pub(crate) returned: Returned,
     pub(crate) counters: Counters,
+    pub(crate) notices: Notices,
+    pub(crate) clients: Clients,
     /// Parsed into again and again. Heads are needed only while they are decided on or written.
     pub(crate) request_head: RequestHead,
     pub(crate) response_head: ResponseHead,
@@ -66,7 +70,6 @@ impl Context {
             takes_connect: false,
             takes_underscores: false,
             via: Via::OFF,
-            next_loop_told_ms: 0,
             now_us,
             now_ms,
             date: Date::at(SystemTime::now()),
@@ -78,6 +81,8 @@ impl Context {
             is_draining: false,
             returned: Returned::default(),
             counters: Counters::default(),
+            notices: Notices::default(),
+            clients: Clients::default(),
             request_head: RequestHead::default(),
             response_head: ResponseHead::default(),
         }
@@ -93,6 +98,16 @@ impl Context {
             let since_epoch = now.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
             self.date_until_ms = self.now_ms + 1000 - u64::from(since_epoch.subsec_millis());
         }
+    }
+
+    /// Takes note of what Kiln does by itself.
+    pub(crate) fn note(&mut self, reason: Reason, about: About<'_>) {
+        self.notices.note(reason, about, self.now_ms);
+    }
+
+    /// Whether this peer's word about its clients counts.
+    pub(crate) fn trusts(&self, peer: IpAddr) -> bool {
+        self.trusted.iter().any(|network| network.contains(peer))
     }
 
     /// The moment that is so many milliseconds from now.

@@ -11,20 +11,22 @@ use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
-use heritage::{Channel, OwnPage, Received, Report, WorkerState};
+use heritage::{Channel, OwnPage, Reason, Received, Report, WorkerState};
 use mio::event::Event;
 use mio::net::TcpStream;
 use mio::unix::SourceFd;
 use mio::{Events, Interest, Poll, Token};
 
-use crate::clients::Clients;
+use crate::clients::Place;
 use crate::close_reason::CloseReason;
 use crate::connection::{Connection, Next, State};
 use crate::context::Context;
 use crate::hooks::Hooks;
 use crate::listener::Listeners;
+use crate::notices::About;
 use crate::origin::Origin;
 use crate::request::{Awaited, Phase};
+use crate::survey::Label;
 use crate::table::{Id, Subject, Table};
 use crate::upstreams::Upstreams;
 use crate::wire::Wire;
@@ -63,7 +65,6 @@ pub(crate) struct Worker<H> {
     pub(crate) hooks: H,
     pub(crate) ctx: Context,
     pub(crate) connections: Table<Connection>,
-    clients: Clients,
     pub(crate) origins: Table<Origin>,
     pub(crate) upstreams: Upstreams,
     /// Connections that could go on when their turn was over.
@@ -97,7 +98,6 @@ impl<H: Hooks> Worker<H> {
             upstreams: Upstreams::default(),
             ctx: Context::new(registry),
             connections: Table::default(),
-            clients: Clients::default(),
             origins: Table::default(),
             ready: VecDeque::new(),
             reports: VecDeque::new(),
@@ -142,8 +142,10 @@ impl<H: Hooks> Worker<H> {
             self.report();
         }
         for id in self.connections.ids() {
+            self.note_cut(id);
             self.close(id, CloseReason::WorkerStopped);
         }
+        self.show_counts();
         Ok(())
     }
 
@@ -160,10 +162,10 @@ impl<H: Hooks> Worker<H> {
     fn client_event(&mut self, id: Id, event: &Event) {
         let Some(connection) = self.connections.find(id) else { return };
         let is_broken = connection.wire.note(event);
-        let sees_it_itself =
-            matches!(connection.state, State::Lingering { .. } | State::Head | State::Tunnel(_));
+        let sees_it_itself = matches!(connection.state, State::Lingering { .. } | State::Tunnel(_));
         match is_broken && !sees_it_itself {
-            // Nobody is left to answer, so the origin need not go on either.
+            // Nobody is left to answer, so the origin need not go on either, nor begin: the poll does not
+            // report it again, so that a request that came with the reset would never be given up.
             true => self.close(id, CloseReason::ClientGone),
             false => self.drive(id),
         }
@@ -233,23 +235,38 @@ impl<H: Hooks> Worker<H> {
             self.accepted_count += 1;
             let limits = &self.ctx.limits;
             let of_all = self.connections.len() as u64 + 1;
-            let of_client = self.clients.enter(client.ip());
-            let over = of_all
-                .saturating_sub(limits.connections)
-                .max(of_client.saturating_sub(limits.client_connections));
-            if over > TURNED_AWAY_MAX {
-                self.clients.leave(client.ip());
+            let over = of_all.saturating_sub(limits.connections);
+            // A trusted proxy's connection is for many clients, whose requests are counted instead.
+            let entered =
+                (!self.ctx.trusts(client.ip())).then(|| self.ctx.clients.enter(client.ip()));
+            let (place, of_client) = entered.unzip();
+            let over_own = of_client.unwrap_or(0).saturating_sub(limits.client_connections);
+            let reason = match () {
+                () if over > 0 => Some(Reason::Connections),
+                () if over_own > 0 => Some(Reason::ClientConnections),
+                () => None,
+            };
+            if let Some(reason) = reason
+                && over.max(over_own) > TURNED_AWAY_MAX
+            {
+                let about = About { client, target: b"", upstream: "", server: None };
+                self.ctx.note(reason, about);
                 continue;
             }
-            match self.admit_one(stream, client) {
-                Ok(id) if over > 0 => self.turn_away(id),
-                Ok(_) => {}
-                Err(error) => tracing::warn!(%error, "cannot take in a connection"),
+            match (self.admit_one(stream, client, place), reason) {
+                (Ok(id), Some(reason)) => self.turn_away(id, reason),
+                (Ok(_), None) => {}
+                (Err(error), _) => tracing::warn!(%error, "cannot take in a connection"),
             }
         }
     }
 
-    fn admit_one(&mut self, mut stream: TcpStream, client: SocketAddr) -> io::Result<Id> {
+    fn admit_one(
+        &mut self,
+        mut stream: TcpStream,
+        client: SocketAddr,
+        place: Option<Place>,
+    ) -> io::Result<Id> {
         // It fails only for a connection that is gone already, which the first read tells as well.
         let _ = stream.set_nodelay(true);
         let ctx = &mut self.ctx;
@@ -264,7 +281,7 @@ impl<H: Hooks> Worker<H> {
                 false => ctx.timeouts.head_ms,
             };
             ctx.timers.set(timer, ctx.after(timeout_ms));
-            Connection::new(Wire::new(stream), client, timer)
+            Connection::new(Wire::new(stream), client, place, timer)
         });
         if let Err(error) = registered {
             self.close(id, CloseReason::WorkerStopped);
@@ -275,10 +292,10 @@ impl<H: Hooks> Worker<H> {
 
     /// Answers 503 to a connection over the limit. Answering is better than letting it wait in the
     /// kernel's queue: the client can go elsewhere at once, and the queue stays short for the others.
-    fn turn_away(&mut self, id: Id) {
+    fn turn_away(&mut self, id: Id, reason: Reason) {
         self.ctx.counters.turned_away += 1;
         if let Some(connection) = self.connections.find(id) {
-            let next = connection.refuse(&mut self.ctx, 503);
+            let next = connection.refuse(&mut self.ctx, reason, Label::NONE);
             self.follow(id, next);
         }
     }
@@ -304,20 +321,31 @@ impl<H: Hooks> Worker<H> {
 
     fn client_timeout(&mut self, id: Id) {
         let Some(connection) = self.connections.find(id) else { return };
+        let ctx = &mut self.ctx;
         let next = match &connection.state {
-            State::Head if connection.wire.has_output() => Next::Close(CloseReason::SendTimeout),
-            State::Head if !connection.wire.inbound.is_empty() => {
-                connection.refuse(&mut self.ctx, 408)
+            State::Head | State::Closing(_) if connection.wire.has_output() => {
+                connection.note(ctx, Reason::SendTimeout, Label::NONE);
+                Next::Close(CloseReason::SendTimeout)
             }
-            State::Head if self.ctx.is_draining => Next::Close(CloseReason::Drained),
+            State::Head if !connection.wire.inbound.is_empty() => {
+                connection.refuse(ctx, Reason::RequestHeadTimeout, Label::NONE)
+            }
+            State::Head if ctx.is_draining => Next::Close(CloseReason::Drained),
             State::Head if connection.requests == 0 => Next::Close(CloseReason::HeadTimeout),
             State::Head => Next::Close(CloseReason::KeepAliveTimeout),
-            State::Tunnel(_) => Next::Close(CloseReason::TunnelTimeout),
+            State::Tunnel(_) => {
+                connection.note(ctx, Reason::TunnelTimeout, Label::NONE);
+                Next::Close(CloseReason::TunnelTimeout)
+            }
             State::Exchange(request) => match (request.awaited_of_client, &request.phase) {
-                (_, Phase::Queued) => self.turn_down(id, 503),
-                (Awaited::Room, _) => Next::Close(CloseReason::SendTimeout),
-                (_, Phase::Relaying { .. }) => Next::Close(CloseReason::BodyTimeout),
-                _ => self.fail_exchange(id, 408),
+                (_, Phase::Queued) => self.turn_down(id, Reason::QueueTimeout),
+                (Awaited::Room, _) => {
+                    self.cut_exchange(id, Reason::SendTimeout, CloseReason::SendTimeout)
+                }
+                (_, Phase::Relaying { .. }) => {
+                    self.cut_exchange(id, Reason::RequestBodyTimeout, CloseReason::BodyTimeout)
+                }
+                _ => self.fail_exchange(id, Reason::RequestBodyTimeout),
             },
             State::Discard { .. } => Next::Close(CloseReason::BodyTimeout),
             State::Closing(_) => Next::Close(CloseReason::SendTimeout),
@@ -343,10 +371,19 @@ impl<H: Hooks> Worker<H> {
         if let State::Tunnel(tunnel) = &connection.state {
             self.close_origin(tunnel.origin);
         }
-        self.clients.leave(connection.client.ip());
         self.ctx.timers.remove(connection.timer);
         connection.wire.close(&mut self.ctx.buffers, &mut self.ctx.pipes);
         tracing::trace!(reason = reason.name(), "connection closed");
+    }
+
+    /// Takes note of what is cut off since the worker stops.
+    fn note_cut(&mut self, id: Id) {
+        let Some(connection) = self.connections.find(id) else { return };
+        match &connection.state {
+            State::Exchange(_) => self.note_exchange(id, Reason::DrainTimeout),
+            State::Tunnel(_) => connection.note(&mut self.ctx, Reason::DrainTimeout, Label::NONE),
+            _ => {}
+        }
     }
 
     /// What the master is to know after this turn.
@@ -363,12 +400,20 @@ impl<H: Hooks> Worker<H> {
             self.reports.push_back(Report::Retired { generation });
         }
         self.send_reports();
+        self.show_counts();
+    }
+
+    fn show_counts(&mut self) {
         let counters = &self.ctx.counters;
         self.page.requests.store(counters.requests, Relaxed);
         self.page.forwarded.store(counters.forwarded, Relaxed);
         self.page.origin_connections.store(counters.origin_connections, Relaxed);
         self.page.retries.store(counters.retries, Relaxed);
         self.page.turned_away.store(counters.turned_away, Relaxed);
+        if let Some(counts) = self.ctx.notices.changed() {
+            let places = self.page.reasons.iter().zip(counts);
+            places.for_each(|(place, count)| place.store(*count, Relaxed));
+        }
         self.page.connections.store(self.connections.len() as u64, Relaxed);
         self.page.accepted.store(self.accepted_count, Relaxed);
         self.page.heartbeat_ms.store(self.ctx.now_ms, Relaxed);

@@ -6,12 +6,15 @@
 
 use std::io;
 
+use heritage::Reason;
 use http::encode::{self, ResponseFrame};
 use http::{BodyDecoder, Framing, ResponseError, Scan, Version};
 
 use crate::buffers::{Buffers, Slot};
+use crate::close_reason::CloseReason;
 use crate::context::Context;
 use crate::origin::Origin;
+use crate::reasons;
 use crate::request::{Awaited, Phase, Request};
 use crate::timers::TimerId;
 use crate::upstreams::Deed;
@@ -30,8 +33,8 @@ pub(crate) enum Outcome {
     Switched,
     /// The client closed or reset.
     ClientGone,
-    /// The client's body is wrong or too large; this status says so.
-    ClientFault(u16),
+    /// The client's body is wrong or too large.
+    ClientFault(Reason),
     /// The origin failed.
     OriginFault(OriginFault),
 }
@@ -49,27 +52,61 @@ pub(crate) enum OriginFault {
     Malformed(ResponseError),
     /// No response head in time.
     HeadTimeout,
-    /// The connection ended before the body did.
-    Truncated,
+    /// It took nothing of the request's body for too long.
+    UploadTimeout,
+    /// The exchange took too long, and there was no head yet.
+    ExchangeTimeout,
+    /// The connection ended before the body did, which has a length.
+    CutLength,
+    /// The connection ended before the last chunk of the body.
+    CutChunks,
     /// The body is refused.
     BodyMalformed,
     /// The body stalled.
     BodyTimeout,
+    /// The exchange took too long, and its body was on its way.
+    BodyOverdue,
 }
 
 impl OriginFault {
-    /// Status that the client gets, if it has none yet.
-    pub(crate) fn status(self) -> u16 {
+    /// What the client is told, if it has no answer yet, and the operator in any case.
+    pub(crate) fn reason(self) -> Reason {
         match self {
-            Self::ConnectTimeout | Self::HeadTimeout | Self::BodyTimeout => 504,
-            _ => 502,
+            Self::Refused => Reason::ConnectRefused,
+            Self::ConnectTimeout => Reason::ConnectTimeout,
+            Self::Ended => Reason::ResponseMissing,
+            Self::Malformed(error) => reasons::of_response(error),
+            Self::HeadTimeout => Reason::ResponseHeadTimeout,
+            Self::UploadTimeout => Reason::UploadTimeout,
+            Self::ExchangeTimeout | Self::BodyOverdue => Reason::ExchangeTimeout,
+            Self::CutLength => Reason::ResponseCutLength,
+            Self::CutChunks => Reason::ResponseCutChunks,
+            Self::BodyMalformed => Reason::ResponseChunks,
+            Self::BodyTimeout => Reason::ResponseBodyTimeout,
         }
     }
 
-    /// Whether it speaks against the server, beyond this one exchange.
-    pub(crate) fn is_servers(self) -> bool {
-        // A body may stall for a client that is slow to send its own.
-        self != Self::BodyTimeout
+    /// Why the client's connection closes, where its answer has begun and can't be ended.
+    pub(crate) fn cuts(self) -> Option<CloseReason> {
+        match self {
+            Self::CutLength | Self::CutChunks => Some(CloseReason::OriginTruncated),
+            Self::BodyMalformed => Some(CloseReason::OriginMalformed),
+            Self::BodyTimeout | Self::BodyOverdue => Some(CloseReason::OriginTimeout),
+            _ => None,
+        }
+    }
+
+    /// What it says of the server, beyond this one exchange; nothing if it does not speak against it.
+    pub(crate) fn deed(self) -> Option<Deed> {
+        match self {
+            Self::Refused | Self::ConnectTimeout => Some(Deed::Unreachable),
+            // A body may stall for a client that is slow to send its own.
+            Self::BodyTimeout | Self::BodyOverdue => None,
+            // It is whole, as far as anybody looked, and the limit is Kiln's. If it counted, whoever
+            // knows one heavy page could take the servers out one by one.
+            Self::Malformed(error) if error.is_limit() => None,
+            _ => Some(Deed::Failed),
+        }
     }
 }
 
@@ -136,11 +173,11 @@ fn send(client: &mut Wire, request: &mut Request, origin: &mut Origin, ctx: &mut
     let (inbound, outbound) = (&mut client.inbound, &mut origin.wire.outbound);
     let Transferred { taken, content } =
         transfer(&mut request.body, is_chunked, inbound, outbound, &mut ctx.buffers)
-            .map_err(|_| Outcome::ClientFault(400))?;
+            .map_err(|_| Outcome::ClientFault(Reason::RequestChunks))?;
     request.body_bytes += content as u64;
     request.awaits_continue &= taken == 0;
     if request.body_bytes > ctx.limits.request_body_bytes {
-        return Err(Outcome::ClientFault(413));
+        return Err(Outcome::ClientFault(Reason::RequestBodyTooLarge));
     }
     if request.body.is_done() && !request.body_is_terminated {
         request.body_is_terminated =
@@ -215,7 +252,7 @@ fn receive_head(
         }
         Ok(Fill::Blocked) => Ok(false),
         Ok(Fill::Full) => {
-            Err(Outcome::OriginFault(OriginFault::Malformed(ResponseError::TooLarge)))
+            Err(Outcome::OriginFault(OriginFault::Malformed(ResponseError::HeadTooLarge)))
         }
         Ok(Fill::End) | Err(_) => Err(Outcome::OriginFault(OriginFault::Ended)),
     }
@@ -244,13 +281,11 @@ fn begin_response(
     let switches = head.status == 101;
     if switches && !head.switches_as_offered(origin.wire.inbound.data(), request.head.data()) {
         // Nobody asked for that.
-        return Err(Outcome::OriginFault(OriginFault::Malformed(ResponseError::StatusLine)));
+        return Err(Outcome::OriginFault(OriginFault::Malformed(ResponseError::Switch)));
     }
     if !is_interim {
-        request.deed = Some(match head.status {
-            502..=504 => Deed::Failed,
-            _ => Deed::Answered { latency_us: ctx.now_us.saturating_sub(request.sent_us) },
-        });
+        let latency_us = ctx.now_us.saturating_sub(request.sent_us);
+        request.deed = Some(Deed::Answered { status: head.status, latency_us });
         let is_early = !request.body.is_done();
         request.closes |= is_early || ctx.is_draining || framing == Framing::UntilClose;
         // Some origins send the content that they announce to HEAD after all, and it would be taken for
@@ -298,7 +333,7 @@ fn begin_response(
 /// Makes room for a response's head, which is then parsed again.
 fn await_room(client: &mut Wire, request: &mut Request) -> Step {
     if !client.has_output() {
-        return Err(Outcome::OriginFault(OriginFault::Malformed(ResponseError::TooLarge)));
+        return Err(Outcome::OriginFault(OriginFault::Malformed(ResponseError::HeadTooLarge)));
     }
     request.scan = Scan::default();
     flush(client)
@@ -331,7 +366,10 @@ fn relay(client: &mut Wire, request: &mut Request, origin: &mut Origin, ctx: &mu
             *body = BodyDecoder::Done;
             Ok(true)
         }
-        Ok(Fill::End) | Err(_) => Err(Outcome::OriginFault(OriginFault::Truncated)),
+        Ok(Fill::End) | Err(_) => Err(Outcome::OriginFault(match body.counted_left() {
+            Some(_) => OriginFault::CutLength,
+            None => OriginFault::CutChunks,
+        })),
     }
 }
 
@@ -420,7 +458,8 @@ pub(crate) fn set_deadlines(
     };
     let origin_deadline = match of_origin {
         Awaited::Nothing => request.over_ms,
-        Awaited::Body | Awaited::Room => ctx.after(request.patience.body_ms),
+        Awaited::Body => ctx.after(request.patience.response_body_ms),
+        Awaited::Room => ctx.after(request.patience.body_ms),
         Awaited::Head => ctx.after(request.patience.response_head_ms),
         Awaited::Continue => ctx.after(ctx.timeouts.continue_ms),
     };

@@ -7,8 +7,8 @@
 //! Reading order: `event_loop` (whose turn it is), `connection` (a client connection's states),
 //! `request` (from a head to a decision), `origins` and `exchange` (to an origin and back), `tunnel`
 //! (when there are no messages any more), `upstreams` (which server), `survey` (what generations
-//! hold); below these `wire`, `buffers`,
-//! `pipes`, `timers`, `table`, `listener`, `clients`.
+//! hold), `notices` (what Kiln did by itself); below these `wire`, `buffers`, `pipes`, `timers`, `table`,
+//! `listener`, `clients`.
 #![forbid(unsafe_code)]
 
 mod buffers;
@@ -20,10 +20,12 @@ mod event_loop;
 mod exchange;
 mod hooks;
 mod listener;
+mod notices;
 mod orders;
 mod origin;
 mod origins;
 mod pipes;
+mod reasons;
 mod request;
 mod survey;
 mod table;

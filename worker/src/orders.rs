@@ -115,6 +115,7 @@ impl<H: Hooks> Worker<H> {
             http::Via::new(name.to_owned().into(), settings.identity)
         });
         self.hooks.configure(&settings.faults);
+        self.ctx.notices.tells_queries = settings.faults.queries;
         self.ctx.faults = settings.faults;
         self.ctx.limits = settings.limits;
         self.ctx.timeouts = settings.timeouts;

@@ -7,7 +7,7 @@
 
 use std::io;
 
-use heritage::Report;
+use heritage::{Reason, Report};
 use mio::Interest;
 use mio::net::TcpStream;
 use nix::errno::Errno;
@@ -17,11 +17,12 @@ use crate::connection::{Connection, Next, State};
 use crate::event_loop::Worker;
 use crate::exchange::{self, OriginFault, Outcome};
 use crate::hooks::Hooks;
+use crate::notices::About;
 use crate::origin::{Origin, OriginState};
 use crate::request::{Awaited, Phase, Purpose, Request};
 use crate::table::{Id, Subject};
 use crate::tunnel::{Flow, Tunnel};
-use crate::upstreams::{Changed, Choice, Deed, ServerId};
+use crate::upstreams::{Changed, Choice, Cost, Deed, ServerId};
 use crate::wire::Wire;
 
 impl<H: Hooks> Worker<H> {
@@ -30,15 +31,19 @@ impl<H: Hooks> Worker<H> {
     pub(crate) fn open_origin(&mut self, client: Id) -> Next {
         loop {
             let Worker { connections, upstreams, ctx, ready, .. } = self;
-            let request = connections.find(client).and_then(Connection::request);
-            let Some(request) = request else { return Next::Wait };
+            let Some(connection) = connections.find(client) else { return Next::Wait };
+            let is_ending = connection.wire.is_ending();
+            let Some(request) = connection.request() else { return Next::Wait };
+            if is_ending && request.aborts_on_close {
+                return Next::Close(CloseReason::ClientGone);
+            }
             let (upstream, tried) = (request.upstream, &request.tried);
             let server = match upstreams.choose(upstream, request.key_hash, tried, ctx.now_ms) {
                 Choice::Server(server) => server,
                 Choice::Busy(owner) => return self.queue(client, owner),
                 Choice::Nobody => {
-                    let status = request.failure;
-                    return self.turn_down(client, status);
+                    let (reason, _) = request.failure;
+                    return self.turn_down(client, reason);
                 }
             };
             let first = upstreams.next_waiting(upstream, server);
@@ -58,8 +63,8 @@ impl<H: Hooks> Worker<H> {
             match self.connect(client, server) {
                 Ok(()) => return Next::Again,
                 Err(error) => {
-                    if let Some(status) = self.cannot_connect(client, server, &error) {
-                        return self.turn_down(client, status);
+                    if let Some(reason) = self.cannot_connect(client, server, &error) {
+                        return self.turn_down(client, reason);
                     }
                 }
             }
@@ -71,6 +76,10 @@ impl<H: Hooks> Worker<H> {
         let Worker { connections, upstreams, ctx, .. } = self;
         let Some(connection) = connections.find(client) else { return Next::Wait };
         let timer = connection.timer;
+        // The poll tells an end once, and may have told it together with the request.
+        if connection.wire.is_ending() {
+            return self.turn_down(client, Reason::ClientLeftQueue);
+        }
         let Some(request) = connection.request() else { return Next::Wait };
         if matches!(request.phase, Phase::Queued) {
             if owner.is_some() {
@@ -78,11 +87,12 @@ impl<H: Hooks> Worker<H> {
             }
             return Next::Wait;
         }
-        if !upstreams.enqueue(request.upstream, client, owner, &request.tried) {
-            return self.turn_down(client, 503);
+        let until_ms = ctx.after(ctx.timeouts.queue_ms).min(request.over_ms);
+        let has_room = upstreams.enqueue(request.upstream, client, owner, &request.tried);
+        if !has_room {
+            return self.turn_down(client, Reason::QueueFull);
         }
         request.phase = Phase::Queued;
-        let until_ms = ctx.after(ctx.timeouts.queue_ms).min(request.over_ms);
         ctx.timers.set(timer, until_ms);
         // Answers to requests before this one need not wait with it.
         if connection.wire.flush().is_err() {
@@ -102,9 +112,9 @@ impl<H: Hooks> Worker<H> {
     }
 
     /// No server is left for a request.
-    pub(crate) fn turn_down(&mut self, client: Id, status: u16) -> Next {
-        self.ctx.counters.turned_away += u64::from(status == 503);
-        self.fail_exchange(client, status)
+    pub(crate) fn turn_down(&mut self, client: Id, reason: Reason) -> Next {
+        self.ctx.counters.turned_away += u64::from(reason.status() == 503);
+        self.fail_exchange(client, reason)
     }
 
     fn reuse_origin(&mut self, client: Id, server: ServerId) -> bool {
@@ -160,9 +170,14 @@ impl<H: Hooks> Worker<H> {
         Ok(())
     }
 
-    /// A connection could not even be begun. Gives the status to tell the client, or nothing if another
-    /// server may be tried.
-    fn cannot_connect(&mut self, client: Id, server: ServerId, error: &io::Error) -> Option<u16> {
+    /// A connection could not even be begun. Gives the reason to turn the request down, or nothing if
+    /// another server may be tried.
+    fn cannot_connect(
+        &mut self,
+        client: Id,
+        server: ServerId,
+        error: &io::Error,
+    ) -> Option<Reason> {
         let address = self.upstreams.address(server);
         tracing::debug!(?address, %error, "cannot connect");
         let is_ours = |code| {
@@ -170,21 +185,29 @@ impl<H: Hooks> Worker<H> {
             matches!(Errno::from_raw(code), EADDRNOTAVAIL | EMFILE | ENFILE | ENOBUFS | ENOMEM)
         };
         if error.raw_os_error().is_some_and(is_ours) {
-            tracing::warn!(%error, "no more connections to origins can be opened");
-            return Some(503);
+            return Some(Reason::OutOfSockets);
         }
-        self.judge(server, Deed::Failed);
-        let request = self.request(client)?;
-        request.tried.push(server);
-        request.failure = 502;
-        let (upstream, tried) = (request.upstream, request.tried.len());
-        (!self.upstreams.may_retry(upstream, tried)).then_some(502)
+        self.judge(server, Deed::Unreachable);
+        let reason = OriginFault::Refused.reason();
+        (!self.may_pass_on(client, server, reason, Cost::Nothing)).then_some(reason)
+    }
+
+    /// Whether the request of this client may go to another server, now that this one has failed it.
+    fn may_pass_on(&mut self, client: Id, server: ServerId, reason: Reason, cost: Cost) -> bool {
+        let Worker { connections, upstreams, .. } = self;
+        let request = connections.find(client).and_then(Connection::request);
+        request.is_some_and(|request| {
+            request.failure = (reason, upstreams.address(server));
+            request.tried.add(server, cost);
+            upstreams.may_retry(request.upstream, &request.tried, cost)
+        })
     }
 
     /// Takes note of how a server did, and tells the other workers if that takes it out.
     fn judge(&mut self, server: ServerId, deed: Deed) {
         if let Some(news) = self.upstreams.judge(server, deed, self.ctx.now_ms) {
             self.reports.push_back(Report::News(news));
+            self.ready.extend(self.upstreams.waiting_for(server));
         }
     }
 
@@ -193,7 +216,14 @@ impl<H: Hooks> Worker<H> {
         let Worker { connections, origins, ctx, .. } = self;
         let Some(connection) = connections.find(client) else { return Next::Wait };
         let State::Exchange(request) = &mut connection.state else { return Next::Again };
+        if request.aborts_on_close && connection.wire.is_ending() {
+            return Next::Close(CloseReason::ClientGone);
+        }
         if matches!(request.phase, Phase::Queued) {
+            // Whoever has closed waits for nothing. A client that has shut its side alone is told so.
+            if connection.wire.is_ending() {
+                return self.turn_down(client, Reason::ClientLeftQueue);
+            }
             return match connection.wire.flush() {
                 Ok(_) => self.open_origin(client),
                 Err(_) => Next::Close(CloseReason::ClientGone),
@@ -219,22 +249,22 @@ impl<H: Hooks> Worker<H> {
             Outcome::Done => self.finish_exchange(client),
             Outcome::Switched => self.begin_tunnel(client),
             Outcome::ClientGone => Next::Close(CloseReason::ClientGone),
-            Outcome::ClientFault(status) => self.fail_exchange(client, status),
+            Outcome::ClientFault(reason) => self.fail_exchange(client, reason),
             Outcome::OriginFault(fault) => self.lose_origin(client, fault),
         }
     }
 
     /// From here on the connection carries bytes and no messages.
     fn begin_tunnel(&mut self, client: Id) -> Next {
-        let Some(request) = self.take_request(client) else { return Next::Wait };
+        let Some(mut request) = self.take_request(client) else { return Next::Wait };
         let origin = request.origin.expect("it carried the request");
         let is_connect = request.purpose == Purpose::Connect;
-        let sent_us = request.sent_us;
+        let (sent_us, place) = (request.sent_us, request.place.take());
         request.end(&mut self.ctx.buffers);
         if is_connect && let Some(server) = self.origins.find(origin).map(|origin| origin.server) {
             // All that it was asked for was to take the connection.
             let latency_us = self.ctx.now_us.saturating_sub(sent_us);
-            self.judge(server, Deed::Answered { latency_us });
+            self.judge(server, Deed::Answered { status: 200, latency_us });
         }
         let Worker { connections, origins, ctx, .. } = self;
         let Some(connection) = connections.find(client) else { return Next::Wait };
@@ -242,7 +272,7 @@ impl<H: Hooks> Worker<H> {
             connection.wire.append(http::encode::CONNECT_ESTABLISHED, &mut ctx.buffers);
         }
         ctx.counters.requests += 1;
-        connection.state = State::Tunnel(Tunnel::to(origin));
+        connection.state = State::Tunnel(Tunnel::to(origin, place));
         ctx.timers.set(connection.timer, ctx.after(ctx.timeouts.tunnel_ms));
         if let Some(origin) = origins.find(origin) {
             ctx.timers.clear(origin.timer);
@@ -333,16 +363,19 @@ impl<H: Hooks> Worker<H> {
         let is_connecting = matches!(origin.state, OriginState::Connecting(_));
         let now_ms = self.ctx.now_ms;
         let Some(request) = self.request(client) else { return };
+        let is_over = request.over_ms <= now_ms;
         let fault = match (&request.phase, request.awaited_of_origin) {
             _ if is_connecting => OriginFault::ConnectTimeout,
+            (Phase::Relaying { .. }, _) if is_over => OriginFault::BodyOverdue,
             (Phase::Relaying { .. }, _) => OriginFault::BodyTimeout,
             // All the time went by waiting for the client to send its body.
             (_, Awaited::Nothing) => {
-                let next = self.fail_exchange(client, 408);
+                let next = self.fail_exchange(client, Reason::RequestBodyTimeout);
                 return self.follow(client, next);
             }
-            _ if request.over_ms <= now_ms => OriginFault::HeadTimeout,
+            _ if is_over => OriginFault::ExchangeTimeout,
             (Phase::AwaitingHead, Awaited::Continue) => return self.tell_to_continue(client),
+            (_, Awaited::Room) => OriginFault::UploadTimeout,
             _ => OriginFault::HeadTimeout,
         };
         let next = self.lose_origin(client, fault);
@@ -379,11 +412,12 @@ impl<H: Hooks> Worker<H> {
     }
 
     /// Answers for an origin that did not, or a client whose body is wrong.
-    pub(crate) fn fail_exchange(&mut self, client: Id, status: u16) -> Next {
+    pub(crate) fn fail_exchange(&mut self, client: Id, reason: Reason) -> Next {
         let Some(request) = self.request(client) else { return Next::Wait };
         if matches!(request.phase, Phase::Relaying { .. }) {
-            return Next::Close(CloseReason::ClientGone);
+            return self.cut_exchange(client, reason, CloseReason::ClientGone);
         }
+        self.note_exchange(client, reason);
         let Some(request) = self.take_request(client) else { return Next::Wait };
         if let Some(id) = request.origin {
             self.close_origin(id);
@@ -393,8 +427,31 @@ impl<H: Hooks> Worker<H> {
         let closes = request.closes || !request.body.is_done() || is_connect;
         request.end(&mut self.ctx.buffers);
         let Some(connection) = self.connections.find(client) else { return Next::Wait };
-        connection.answer_error(&mut self.ctx, status, version, answers_head, closes);
+        connection.answer_error(&mut self.ctx, reason.status(), version, answers_head, closes);
         self.go_on(client, closes)
+    }
+
+    /// Closes in the middle of an answer.
+    pub(crate) fn cut_exchange(&mut self, client: Id, reason: Reason, why: CloseReason) -> Next {
+        self.note_exchange(client, reason);
+        Next::Close(why)
+    }
+
+    /// Takes note of what Kiln does by itself to the request of this client. The server is the one that
+    /// has it, or else the last one that failed it.
+    pub(crate) fn note_exchange(&mut self, client: Id, reason: Reason) {
+        let Worker { connections, origins, upstreams, ctx, .. } = self;
+        let Some(connection) = connections.find(client) else { return };
+        let State::Exchange(request) = &connection.state else { return };
+        let origin = request.origin.and_then(|id| origins.get(id));
+        let server = origin.and_then(|origin| upstreams.address(origin.server));
+        let about = About {
+            client: connection.client,
+            target: request.target.as_bytes(),
+            upstream: upstreams.name(request.upstream),
+            server: server.or(request.failure.1),
+        };
+        ctx.note(reason, about);
     }
 
     fn go_on(&mut self, client: Id, closes: bool) -> Next {
@@ -407,36 +464,35 @@ impl<H: Hooks> Worker<H> {
 
     /// The origin failed: tries again where that is safe, or tells the client as well as it still can.
     pub(crate) fn lose_origin(&mut self, client: Id, fault: OriginFault) -> Next {
-        let Some(request) = self.request(client) else { return Next::Wait };
+        let Worker { connections, origins, upstreams, .. } = self;
+        let request = connections.find(client).and_then(Connection::request);
+        let Some(request) = request else { return Next::Wait };
         let lost = request.origin.take();
-        let lost =
-            lost.and_then(|id| self.origins.find(id).map(|it| (id, it.server, it.is_reused)));
+        let lost = lost.and_then(|id| origins.get(id).map(|it| (id, it.server, it.is_reused)));
         let was_reused = lost.is_some_and(|(_, _, is_reused)| is_reused);
         if let Some((id, server, _)) = lost {
+            request.failure = (fault.reason(), upstreams.address(server));
             self.close_origin(id);
             // An old connection that was closed meanwhile is nobody's fault.
-            if fault.is_servers() && !(was_reused && fault == OriginFault::Ended) {
-                self.judge(server, Deed::Failed);
+            let deed = fault.deed().filter(|_| !(was_reused && fault == OriginFault::Ended));
+            if let Some(deed) = deed {
+                self.judge(server, deed);
             }
         }
         tracing::debug!(?fault, was_reused, "an origin failed");
-        let reason = match fault {
-            OriginFault::Truncated => CloseReason::OriginTruncated,
-            OriginFault::BodyMalformed => CloseReason::OriginMalformed,
-            OriginFault::BodyTimeout => CloseReason::OriginTimeout,
-            _ => {
-                let server = lost.map(|(_, server, _)| server);
-                return self.try_again(client, fault, server, was_reused);
-            }
+        let Some(why) = fault.cuts() else {
+            let server = lost.map(|(_, server, _)| server);
+            return self.try_again(client, fault, server, was_reused);
         };
+        self.note_exchange(client, fault.reason());
         if self.request(client).is_some_and(|request| request.is_framed_by_close()) {
-            return Next::Close(reason);
+            return Next::Close(why);
         }
         if let Some(request) = self.take_request(client) {
             request.end(&mut self.ctx.buffers);
         }
         let Some(connection) = self.connections.find(client) else { return Next::Wait };
-        connection.begin_closing(&mut self.ctx, reason)
+        connection.begin_closing(&mut self.ctx, why)
     }
 
     /// No response has come: sends the request to another server, or answers for this one.
@@ -448,31 +504,35 @@ impl<H: Hooks> Worker<H> {
         was_reused: bool,
     ) -> Next {
         let now_ms = self.ctx.now_ms;
+        let reason = fault.reason();
         let Some(request) = self.request(client) else { return Next::Wait };
         let was_sent = request.head_sent > 0 || request.body_bytes > 0 || request.is_being_answered;
         let may_repeat = request.is_idempotent
             && request.body_bytes == 0
             && !request.is_being_answered
             && fault == OriginFault::Ended;
-        request.failure = fault.status();
         // Without any time left the next server could only be found too slow.
         let is_over = request.over_ms <= now_ms;
         if is_over || was_sent && !may_repeat {
-            return self.fail_exchange(client, fault.status());
+            return self.fail_exchange(client, reason);
         }
         request.begin_anew();
-        if was_reused {
-            // The same server may be asked again, over a connection that is new.
-            request.needs_new = true;
-        } else {
-            request.tried.extend(server);
-            let (upstream, tried) = (request.upstream, request.tried.len());
-            if !self.upstreams.may_retry(upstream, tried) {
-                return self.fail_exchange(client, fault.status());
-            }
+        // The same server may be asked again where all that failed was an old connection.
+        request.needs_new |= was_reused;
+        let cost = match fault {
+            OriginFault::Refused => Cost::Nothing,
+            _ if !was_sent => Cost::Time,
+            _ => Cost::Work,
+        };
+        if let Some(server) = server.filter(|_| !was_reused)
+            && !self.may_pass_on(client, server, reason, cost)
+        {
+            return self.fail_exchange(client, reason);
         }
-        self.ctx.counters.retries += 1;
-        self.open_origin(client)
+        let next = self.open_origin(client);
+        let is_sent_again = self.request(client).is_some_and(|request| request.origin.is_some());
+        self.ctx.counters.retries += u64::from(is_sent_again);
+        next
     }
 
     fn keep_origin(&mut self, id: Id) {

@@ -4,8 +4,9 @@
 //! written out for the origin before anything else happens. So it is never kept, and a request that
 //! is with an origin is a few facts and the bytes that go there.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 
+use heritage::Reason;
 use http::encode::{self, Edit, Forwarded, Reply, ResponseFrame};
 use http::{BodyDecoder, Framing, Mark, Scan, Version, Via};
 
@@ -13,14 +14,17 @@ use hook::{Decision, Field, RequestView};
 use settings::Policy;
 
 use crate::buffers::{BUFFER_BYTES, Buffers, Slot};
+use crate::clients::Place;
 use crate::close_reason::CloseReason;
 use crate::connection::{Connection, Next, State};
 use crate::context::Context;
 use crate::event_loop::Worker;
 use crate::hooks::{Hold, Hooks};
+use crate::notices::About;
+use crate::reasons;
 use crate::survey::Label;
 use crate::table::Id;
-use crate::upstreams::{Deed, Patience, ServerId, UpstreamId, Upstreams, hash};
+use crate::upstreams::{Deed, Patience, Tried, UpstreamId, Upstreams, hash};
 use crate::wire::Fill;
 
 /// Where a request stands that is with an origin.
@@ -56,11 +60,12 @@ pub(crate) enum Purpose {
 }
 
 /// Where a request goes, as decided.
-#[derive(Clone, Copy, Debug)]
+#[derive(Debug)]
 struct Route {
     upstream: UpstreamId,
     key_hash: u64,
     patience: Patience,
+    aborts_on_close: bool,
     /// What tells a request that comes back.
     mark: Option<Mark>,
 }
@@ -99,9 +104,13 @@ pub(crate) struct Request {
     pub(crate) over_ms: u64,
     pub(crate) origin: Option<Id>,
     /// Servers that have failed it.
-    pub(crate) tried: Vec<ServerId>,
-    /// What the client is told if no other server is left.
-    pub(crate) failure: u16,
+    pub(crate) tried: Tried,
+    /// What the client is told if no other server is left, and whose doing it was.
+    pub(crate) failure: (Reason, Option<SocketAddr>),
+    /// Whether it ends with its client's side of the connection.
+    pub(crate) aborts_on_close: bool,
+    /// Of a client behind a trusted proxy.
+    pub(crate) place: Option<Place>,
     /// Whether only a new connection will do: one from the pool was found dead, or it is for a tunnel.
     pub(crate) needs_new: bool,
     /// When the server got it.
@@ -167,9 +176,14 @@ impl Request {
 }
 
 /// What outlives the head, whatever is decided.
-#[derive(Clone, Copy)]
 struct Facts {
     length: usize,
+    /// Who sent it: the peer, or whom a trusted proxy names.
+    client: IpAddr,
+    /// Whether the peer is a trusted proxy.
+    is_trusted: bool,
+    /// Of a client behind one.
+    place: Option<Place>,
     purpose: Purpose,
     /// How many more may forward it; of `TRACE` and `OPTIONS` alone.
     max_forwards: Option<u64>,
@@ -205,7 +219,7 @@ impl<H: Hooks> Worker<H> {
         match ctx.request_head.parse(bytes, &mut connection.scan, &limits) {
             Ok(Some(length)) => self.decide(id, length),
             Ok(None) => connection.head_bytes(ctx),
-            Err(error) => connection.refuse(ctx, error.status()),
+            Err(error) => connection.refuse(ctx, reasons::of_request(error), Label::NONE),
         }
     }
 
@@ -213,10 +227,19 @@ impl<H: Hooks> Worker<H> {
     fn decide(&mut self, id: Id, length: usize) -> Next {
         let Worker { connections, hooks, ctx, upstreams, fields, page, .. } = self;
         let Some(connection) = connections.find(id) else { return Next::Wait };
-        let facts = connection.facts(ctx, length);
+        let mut facts = connection.facts(ctx, length);
         connection.requests += 1;
         if matches!(facts.framing, Framing::Length(n) if n > ctx.limits.request_body_bytes) {
-            return connection.refuse(ctx, 413);
+            let target = connection.target(ctx);
+            return connection.refuse(ctx, Reason::RequestBodyTooLarge, target);
+        }
+        if facts.is_trusted {
+            let (place, count) = ctx.clients.enter(facts.client);
+            if count > ctx.limits.client_connections {
+                ctx.counters.turned_away += 1;
+                return connection.reply_error(ctx, &facts, Reason::ClientConnections, "");
+            }
+            facts.place = Some(place);
         }
         let (held, decision) =
             {
@@ -250,43 +273,46 @@ impl<H: Hooks> Worker<H> {
         match or_open(decision, ctx.faults.policy, open.as_deref()) {
             Decision::Reply { status: 200..300, .. } if facts.purpose == Purpose::Connect => {
                 // It would make a tunnel of the connection, with nobody at its end (RFC 9110, 9.3.6).
-                tracing::error!("a script answers CONNECT with success; it can only forward it");
-                connection.reply_error(ctx, facts, 500)
+                connection.reply_error(ctx, &facts, Reason::ConnectAnswered, "")
             }
             Decision::Reply { status, fields, body } => {
-                connection.reply(ctx, facts, status, fields, body)
+                connection.reply(ctx, &facts, status, fields, body)
             }
-            Decision::Failed => connection.reply_error(ctx, facts, 500),
+            Decision::Failed if hold.generation() == 0 => {
+                connection.reply_error(ctx, &facts, Reason::NoScripts, "")
+            }
+            // What failed is told as a fault, with its place.
+            Decision::Failed => connection.reply_failed(ctx, &facts, 500),
             Decision::Close => connection.begin_closing(ctx, CloseReason::ScriptClosed),
             Decision::Forward { upstream, key, edits } => {
-                let Some(route) = Route::find(upstreams, &ctx.via, upstream, key, connection)
-                else {
-                    log_unknown(upstream);
-                    return connection.reply_error(ctx, facts, 500);
+                let route = Route::find(upstreams, &ctx.via, upstream, key, facts.client);
+                let Some(route) = route else {
+                    let name = String::from_utf8_lossy(upstream);
+                    let reason = match upstream {
+                        b"" => Reason::Undecided,
+                        _ => Reason::UnknownUpstream,
+                    };
+                    return connection.reply_error(ctx, &facts, reason, &name);
                 };
                 if facts.max_forwards == Some(0) {
-                    return connection.reply_as_last(ctx, facts);
+                    return connection.reply_as_last(ctx, &facts);
                 }
+                let name = upstreams.name(route.upstream);
                 if facts.purpose == Purpose::Connect && !upstreams.takes_connect(route.upstream) {
-                    return connection.reply_error(ctx, facts, 501);
+                    return connection.reply_error(ctx, &facts, Reason::ConnectUntaken, name);
                 }
                 let edits = edits.iter().map(edit_of);
-                let name = upstreams.name(route.upstream);
-                if connection.is_in_loop(ctx, facts, route) {
-                    log_loop(ctx, name);
-                    return connection.reply_error(ctx, facts, 508);
+                if connection.is_in_loop(ctx, &facts, &route) {
+                    return connection.reply_error(ctx, &facts, Reason::Loop, name);
                 }
-                match connection.prepare(ctx, facts, route, name, hold, edits) {
-                    Ok(()) => {
+                match connection.forwarded_head(ctx, &facts, &route, name, edits) {
+                    Ok(head) => {
                         upstreams.count_request(route.upstream);
+                        connection.begin_exchange(ctx, facts, route, head, hold);
                         self.open_origin(id)
                     }
                     Err(http::Full) => {
-                        tracing::error!(
-                            upstream = name,
-                            "a request's head is too large to forward"
-                        );
-                        connection.reply_error(ctx, facts, 431)
+                        connection.reply_error(ctx, &facts, Reason::ForwardTooLarge, name)
                     }
                 }
             }
@@ -309,6 +335,12 @@ impl Connection {
     fn facts(&self, ctx: &Context, length: usize) -> Facts {
         let head = &ctx.request_head;
         let bytes = self.wire.inbound.data();
+        let peer = self.client.ip();
+        let is_trusted = ctx.trusts(peer);
+        let client = match is_trusted {
+            true => http::named_client(head, bytes, peer, |proxy| ctx.trusts(proxy)),
+            false => peer,
+        };
         let is_last = self.requests + 1 >= ctx.limits.requests_per_connection;
         let purpose = match head.is_method(bytes, "CONNECT") {
             true => Purpose::Connect,
@@ -317,6 +349,9 @@ impl Connection {
         };
         Facts {
             length,
+            client,
+            is_trusted,
+            place: None,
             purpose,
             max_forwards: head.max_forwards,
             version: head.version,
@@ -326,6 +361,11 @@ impl Connection {
             expects_continue: head.expects_continue,
             closes: !head.is_persistent || ctx.is_draining || is_last,
         }
+    }
+
+    /// Target of the request whose head was parsed.
+    fn target(&self, ctx: &Context) -> Label {
+        Label::of(ctx.request_head.target.of(self.wire.inbound.data()))
     }
 
     /// Writes what waits, and reads more of a head.
@@ -338,7 +378,7 @@ impl Connection {
         }
         match self.wire.fill(&mut ctx.buffers) {
             Ok(Fill::Bytes) => Next::Again,
-            Ok(Fill::Full) => self.refuse(ctx, 431),
+            Ok(Fill::Full) => self.refuse(ctx, Reason::RequestHeadTooLarge, Label::NONE),
             Ok(Fill::Blocked) => {
                 self.wire.rest(&mut ctx.buffers, &mut ctx.pipes);
                 if !self.wire.inbound.is_empty() && !self.head_has_begun {
@@ -364,7 +404,7 @@ impl Connection {
     fn reply(
         &mut self,
         ctx: &mut Context,
-        facts: Facts,
+        facts: &Facts,
         status: u16,
         fields: &[(&[u8], &[u8])],
         body: &[u8],
@@ -378,20 +418,32 @@ impl Connection {
         let frame = ResponseFrame { framing, version: facts.version, closes };
         let reply = Reply { status, fields, content_bytes };
         if !self.answer(ctx, &reply, body, frame) {
-            tracing::error!("a script's reply has more fields than fit a head");
-            return self.reply_error(ctx, facts, 500);
+            return self.reply_error(ctx, facts, Reason::ReplyTooLarge, "");
         }
         self.after_reply(ctx, facts)
     }
 
-    fn reply_error(&mut self, ctx: &mut Context, facts: Facts, status: u16) -> Next {
+    /// Answers for Kiln itself. `upstream` is where the request would have gone, if that is known.
+    fn reply_error(
+        &mut self,
+        ctx: &mut Context,
+        facts: &Facts,
+        reason: Reason,
+        upstream: &str,
+    ) -> Next {
+        let (client, target) = (self.client, self.target(ctx));
+        ctx.note(reason, About { client, target: target.as_bytes(), upstream, server: None });
+        self.reply_failed(ctx, facts, reason.status())
+    }
+
+    fn reply_failed(&mut self, ctx: &mut Context, facts: &Facts, status: u16) -> Next {
         let closes = facts.closes_after_reply();
         self.answer_error(ctx, status, facts.version, facts.answers_head, closes);
         self.after_reply(ctx, facts)
     }
 
     /// Answers a `TRACE` or `OPTIONS` that may be forwarded no more (RFC 9110, section 7.6.2).
-    fn reply_as_last(&mut self, ctx: &mut Context, facts: Facts) -> Next {
+    fn reply_as_last(&mut self, ctx: &mut Context, facts: &Facts) -> Next {
         let bytes = &self.wire.inbound.data()[..facts.length];
         let mut content = vec![0; BUFFER_BYTES];
         let mut out = http::Output::new(&mut content);
@@ -406,13 +458,13 @@ impl Connection {
     }
 
     /// Whether this Kiln has sent the request to the same upstream before.
-    fn is_in_loop(&self, ctx: &Context, facts: Facts, route: Route) -> bool {
+    fn is_in_loop(&self, ctx: &Context, facts: &Facts, route: &Route) -> bool {
         let bytes = &self.wire.inbound.data()[..facts.length];
         route.mark.is_some_and(|mark| ctx.request_head.has_passed(bytes, mark))
     }
 
     /// Goes on after an answer that did not need the request's body.
-    fn after_reply(&mut self, ctx: &mut Context, facts: Facts) -> Next {
+    fn after_reply(&mut self, ctx: &mut Context, facts: &Facts) -> Next {
         self.wire.inbound.consume(facts.length);
         if facts.closes_after_reply() {
             return self.begin_closing(ctx, CloseReason::Finished);
@@ -426,16 +478,15 @@ impl Connection {
         Next::Again
     }
 
-    /// Writes the head that goes upstream, and remembers what is needed of the request.
-    fn prepare<'e>(
-        &mut self,
+    /// Writes the head that goes upstream; there is none to go into a tunnel.
+    fn forwarded_head<'e>(
+        &self,
         ctx: &mut Context,
-        facts: Facts,
-        route: Route,
+        facts: &Facts,
+        route: &Route,
         upstream: &str,
-        hold: Hold,
         edits: impl Iterator<Item = Edit<'e>> + Clone,
-    ) -> Result<(), http::Full> {
+    ) -> Result<Slot, http::Full> {
         let mut head = Slot::default();
         let bytes = &self.wire.inbound.data()[..facts.length];
         let request_head = &ctx.request_head;
@@ -443,7 +494,7 @@ impl Connection {
             client: self.client.ip(),
             default_host: upstream.as_bytes(),
             upgrades: facts.purpose == Purpose::Upgrade,
-            keeps_forwarded: ctx.trusted.iter().any(|it| it.contains(self.client.ip())),
+            keeps_forwarded: facts.is_trusted,
             via: &ctx.via,
             mark: route.mark,
         };
@@ -453,11 +504,25 @@ impl Connection {
                 encode::upstream_request(out, request_head, bytes, forwarded, edits)
             }),
         };
-        if written.is_err() {
-            head.release(&mut ctx.buffers);
-            return written;
+        match written {
+            Ok(()) => Ok(head),
+            Err(full) => {
+                head.release(&mut ctx.buffers);
+                Err(full)
+            }
         }
-        let target = Label::of(request_head.target.of(bytes));
+    }
+
+    /// Remembers what is needed of the request, whose head is done with.
+    fn begin_exchange(
+        &mut self,
+        ctx: &mut Context,
+        facts: Facts,
+        route: Route,
+        head: Slot,
+        hold: Hold,
+    ) {
+        let target = self.target(ctx);
         self.wire.inbound.consume(facts.length);
         let body = BodyDecoder::from(facts.framing);
         self.state = State::Exchange(Request {
@@ -471,8 +536,10 @@ impl Connection {
             patience: route.patience,
             over_ms: ctx.after(route.patience.exchange_ms),
             origin: None,
-            tried: Vec::new(),
-            failure: 503,
+            tried: Tried::default(),
+            failure: (Reason::NoServer, None),
+            aborts_on_close: route.aborts_on_close,
+            place: facts.place,
             needs_new: facts.purpose == Purpose::Connect,
             sent_us: 0,
             deed: None,
@@ -497,7 +564,6 @@ impl Connection {
             awaited_of_origin: Awaited::Nothing,
         });
         ctx.timers.clear(self.timer);
-        Ok(())
     }
 }
 
@@ -505,7 +571,7 @@ impl Facts {
     /// A client that waits for `100 (Continue)` and gets a final status may send its body or not, so
     /// that nobody can tell where its next request begins (RFC 9110, section 10.1.1). Nor can anybody
     /// after a `CONNECT` that was refused: the client may have sent what was meant for the tunnel.
-    fn closes_after_reply(self) -> bool {
+    fn closes_after_reply(&self) -> bool {
         self.closes || self.expects_continue || self.purpose == Purpose::Connect
     }
 }
@@ -516,43 +582,23 @@ impl Route {
         via: &Via,
         name: &[u8],
         key: &[u8],
-        from: &Connection,
+        client: IpAddr,
     ) -> Option<Self> {
         let upstream = upstreams.find(name)?;
-        let key_hash = match (upstreams.hashes(upstream), key, from.client.ip()) {
+        let key_hash = match (upstreams.hashes(upstream), key, client) {
             (false, ..) => 0,
             (true, b"", IpAddr::V4(client)) => hash(&client.octets()),
             (true, b"", IpAddr::V6(client)) => hash(&client.octets()),
             (true, key, _) => hash(key),
         };
-        let patience = upstreams.patience(upstream)?;
-        // Not by what the script said: that may be empty, or change with the scripts.
-        let mark = via.mark(upstreams.name(upstream).as_bytes());
-        Some(Route { upstream, key_hash, patience, mark })
-    }
-}
-
-/// How often a worker tells of requests in a loop: each of them is one, and one line is enough to mend it.
-const LOOP_TOLD_MS: u64 = 10_000;
-
-fn log_loop(ctx: &mut Context, upstream: &str) {
-    if ctx.now_ms < ctx.next_loop_told_ms {
-        return;
-    }
-    ctx.next_loop_told_ms = ctx.after(LOOP_TOLD_MS);
-    tracing::error!(
-        upstream,
-        "a request came back that was sent to this upstream before, and is answered 508: do its servers \
-         lead to Kiln's own `listen`? Name other servers in upstreams.NAME.servers, or forward elsewhere"
-    );
-}
-
-fn log_unknown(upstream: &[u8]) {
-    if upstream.is_empty() {
-        tracing::error!("no script decided about a request, and there is not just one upstream");
-    } else {
-        let name = String::from_utf8_lossy(upstream);
-        tracing::error!(upstream = %name, "a script forwards to an unknown upstream");
+        Some(Route {
+            upstream,
+            key_hash,
+            patience: upstreams.patience(upstream)?,
+            aborts_on_close: upstreams.aborts_on_close(upstream),
+            // Not by what the script said: that may be empty, or change with the scripts.
+            mark: via.mark(upstreams.name(upstream).as_bytes()),
+        })
     }
 }
 

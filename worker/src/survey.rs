@@ -1,5 +1,6 @@
-//! What each generation holds in this worker, told to the master now and then; and the moment to give
-//! back memory that scripts have used in a burst.
+//! What each generation holds in this worker, told to the master now and then; and what else wants to be
+//! looked at now and then: memory that scripts have used in a burst, lines that were not logged, requests
+//! that wait although a server has come back.
 
 use heritage::{HOLDINGS_MAX, Oldest, TARGET_BYTES_MAX};
 
@@ -28,7 +29,10 @@ impl Label {
         Label { length: length as u8, bytes }
     }
 
-    fn as_bytes(&self) -> &[u8] {
+    /// No target: there is no request yet, or none that could be read.
+    pub(crate) const NONE: Label = Label { length: 0, bytes: [0; TARGET_BYTES_MAX] };
+
+    pub(crate) fn as_bytes(&self) -> &[u8] {
         &self.bytes[..usize::from(self.length)]
     }
 }
@@ -47,6 +51,8 @@ impl<H: Hooks> Worker<H> {
         }
         self.next_survey_ms = self.ctx.after(SURVEY_MS);
         self.hooks.settle();
+        self.ctx.notices.settle(self.ctx.now_ms);
+        self.ready.extend(self.upstreams.waiting_in_vain(self.ctx.now_ms));
         self.tell_holdings();
     }
 

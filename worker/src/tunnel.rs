@@ -6,6 +6,7 @@
 
 use std::io;
 
+use crate::clients::Place;
 use crate::context::Context;
 use crate::exchange::Rounds;
 use crate::table::Id;
@@ -15,6 +16,8 @@ use crate::wire::{Fill, Wire};
 #[derive(Debug)]
 pub(crate) struct Tunnel {
     pub(crate) origin: Id,
+    /// Of a client behind a trusted proxy.
+    _place: Option<Place>,
     /// Whether the end of what the client sends was passed on.
     client_is_through: bool,
     /// Whether the end of what the origin sends was.
@@ -43,8 +46,8 @@ enum Broken {
 }
 
 impl Tunnel {
-    pub(crate) fn to(origin: Id) -> Self {
-        Tunnel { origin, client_is_through: false, origin_is_through: false }
+    pub(crate) fn to(origin: Id, place: Option<Place>) -> Self {
+        Tunnel { origin, _place: place, client_is_through: false, origin_is_through: false }
     }
 
     /// Moves what can be moved, in both directions.

@@ -8,7 +8,7 @@ use std::thread;
 use std::time::Duration;
 
 use harness::{Client, Origin, Worker, upstream, wait_until};
-use heritage::{Order, Report, ServerNews};
+use heritage::{Ejection, Order, Report, ServerNews};
 use settings::{Balance, Upstream};
 
 fn start(any: Upstream, origin: &Origin) -> Worker {
@@ -55,8 +55,12 @@ fn a_server_that_keeps_failing_is_left_out_and_the_other_workers_are_told() {
     for _ in 0..10 {
         assert_eq!(client.get("/any").status(), 200);
     }
-    let ejected =
-        ServerNews::Ejected { upstream: "any".to_owned(), server: failing, for_ms: 10_000 };
+    let ejected = ServerNews::Ejected {
+        upstream: "any".to_owned(),
+        server: failing,
+        why: Ejection::Failing,
+        for_ms: 10_000,
+    };
     assert_eq!(worker.report(), Report::News(ejected));
 }
 

@@ -4,7 +4,7 @@ use std::fs;
 use std::net::{SocketAddr, TcpStream};
 use std::time::{Duration, Instant};
 
-use heritage::{ADDRESSES_MAX, Report, ServerNews};
+use heritage::{ADDRESSES_MAX, Ejection, Report, ServerNews};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
@@ -82,7 +82,12 @@ fn an_ejection_reaches_the_other_workers_and_not_the_one_that_reports_it() {
     let kiln = Kiln::start("ejected", "fine", 3);
     kiln.wait_for_workers(3);
     let (upstream, server) = ("web".to_owned(), server(1));
-    let ejected = ServerNews::Ejected { upstream: upstream.clone(), server, for_ms: 60_000 };
+    let ejected = ServerNews::Ejected {
+        upstream: upstream.clone(),
+        server,
+        why: Ejection::Unreachable,
+        for_ms: 60_000,
+    };
     let teller = kiln.worker_says(&Report::News(ejected)).expect("it serves on");
     for index in (0..3).filter(|index| *index != teller) {
         wait_until("it was told", || !kiln.news_of(index).is_empty());

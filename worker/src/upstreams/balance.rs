@@ -5,8 +5,8 @@ use std::net::SocketAddr;
 use settings::Balance;
 
 use super::maglev::Maglev;
-use super::server::Server;
-use super::{Choice, ServerId, UpstreamId, Upstreams};
+use super::server::{Moment, Server};
+use super::{Choice, ServerId, Tried, UpstreamId, Upstreams};
 use crate::table::Table;
 
 /// Places of one key that are looked at before any server that is there will do.
@@ -36,20 +36,34 @@ impl Random {
 
 impl Upstreams {
     /// Chooses a server for a request that `tried` servers have failed already.
+    ///
+    /// What requests found out about servers ranks them, and never leaves a request without one: where
+    /// no other could be asked, those that are ejected are. A request that has failed already goes to
+    /// servers first that fail nobody now, or it could meet the same outage again until its tries are up.
     pub(crate) fn choose(
         &mut self,
         id: UpstreamId,
         key_hash: u64,
-        tried: &[ServerId],
+        tried: &Tried,
         now_ms: u64,
     ) -> Choice {
         let Upstreams { upstreams, servers, random, candidates, .. } = self;
         let Some(upstream) = upstreams.find(id.0) else { return Choice::Nobody };
         let most = upstream.settings.connections;
-        let available = |id: &&ServerId| of(servers, **id).is_available(now_ms);
+        let untried = || upstream.members.iter().filter(|id| !tried.servers.contains(id));
+        let is_first = tried.servers.is_empty();
+        let ranks: [fn(&Server, u64) -> bool; 3] = [
+            |server, now_ms| server.is_available(now_ms) && server.is_blameless(),
+            Server::is_available,
+            |server, _| server.is_in_service(),
+        ];
         candidates.clear();
-        candidates
-            .extend(upstream.members.iter().filter(|id| !tried.contains(id)).filter(available));
+        for is_ranked in &ranks[usize::from(is_first)..] {
+            candidates.extend(untried().filter(|id| is_ranked(of(servers, **id), now_ms)));
+            if !candidates.is_empty() {
+                break;
+            }
+        }
         if candidates.is_empty() {
             return Choice::Nobody;
         }
@@ -57,7 +71,7 @@ impl Upstreams {
         if balance != Balance::Hash {
             candidates.retain(|&id| of(servers, id).active < most);
         }
-        let now = Moment { now_ms, slow_start_ms: upstream.settings.slow_start_ms };
+        let now = upstream.moment(now_ms);
         let chosen = match (&candidates[..], balance) {
             ([], _) => return Choice::Busy(None),
             (&[only], _) => only,
@@ -82,13 +96,6 @@ impl Upstreams {
     }
 }
 
-/// What the share of a server depends on.
-#[derive(Clone, Copy)]
-struct Moment {
-    now_ms: u64,
-    slow_start_ms: u64,
-}
-
 fn of(servers: &Table<Server>, id: ServerId) -> &Server {
     servers.get(id.0).expect("members of an upstream are there")
 }
@@ -100,7 +107,7 @@ fn round_robin(able: &[ServerId], servers: &mut Table<Server>, now: Moment) -> S
     let mut chosen = (able[0], i64::MIN);
     for &id in able {
         let server = servers.find(id.0).expect("members of an upstream are there");
-        let share = server.share(now.now_ms, now.slow_start_ms) as i64;
+        let share = server.share(now) as i64;
         server.credit += share;
         total += share;
         if server.credit > chosen.1 {
@@ -119,7 +126,7 @@ fn least_requests(
     now: Moment,
 ) -> ServerId {
     let (before, from) = able.split_at(turn % able.len());
-    let load = |id: &ServerId| of(servers, *id).load(now.now_ms, now.slow_start_ms);
+    let load = |id: &ServerId| of(servers, *id).load(now);
     let in_turn = from.iter().chain(before).copied();
     in_turn.min_by(|one, other| load(one).total_cmp(&load(other))).expect("there are some")
 }
@@ -134,7 +141,7 @@ fn two_choices(
 ) -> ServerId {
     let first = random.below(able.len());
     let second = (first + 1 + random.below(able.len() - 1)) % able.len();
-    let delay = |id| of(servers, id).delay(now.now_ms, now.slow_start_ms);
+    let delay = |id| of(servers, id).delay(now);
     let (one, other) = (able[first], able[second]);
     if delay(other) < delay(one) { other } else { one }
 }

@@ -20,7 +20,7 @@ mod server;
 use std::collections::{BTreeMap, VecDeque};
 use std::net::SocketAddr;
 
-use heritage::ServerNews;
+use heritage::{Ejection, ServerNews};
 use settings::{Balance, Timeouts};
 
 use crate::table::{Id, Table};
@@ -28,7 +28,7 @@ use balance::Random;
 use budget::RetryBudget;
 use maglev::Maglev;
 pub(crate) use maglev::hash;
-use server::Server;
+use server::{Latency, Moment, Server};
 
 /// Names an upstream for as long as it is configured.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -41,6 +41,9 @@ pub(crate) struct ServerId(Id);
 /// Addresses of one upstream, once names are resolved; what a name brings beyond is left out. Every
 /// choice looks at all of them.
 const MEMBERS_MAX: usize = 1024;
+
+/// Statuses from here on are errors, which say nothing of how fast a server serves.
+const ERROR_MIN: u16 = 400;
 
 /// Who gets a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -57,17 +60,52 @@ pub(crate) enum Choice {
 /// How a server did with a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Deed {
-    /// It answered, this long after it had the request.
-    Answered { latency_us: u64 },
-    /// It could not be reached, gave no valid answer in time, or said that it can't serve.
+    /// It answered with this status, this long after it had the request.
+    Answered { status: u16, latency_us: u64 },
+    /// It gave no valid answer in time.
     Failed,
+    /// No connection to it could be opened.
+    Unreachable,
 }
+
+/// What a try has cost that came to nothing, and so what it takes to go on with another server.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Cost {
+    /// The server refused the connection at once.
+    Nothing,
+    /// The client has waited, and the server had no byte of the request.
+    Time,
+    /// The server had some of the request, and may have worked on it.
+    Work,
+}
+
+/// Servers that have failed a request.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Tried {
+    servers: Vec<ServerId>,
+    /// How many of them refused at once.
+    refused: usize,
+}
+
+impl Tried {
+    /// One more has failed it.
+    pub(crate) fn add(&mut self, server: ServerId, cost: Cost) {
+        self.servers.push(server);
+        self.refused += usize::from(cost == Cost::Nothing);
+    }
+}
+
+/// Servers that may refuse a request one after the other: more than nearly any upstream has, and few
+/// enough for one that is down altogether not to take a worker's time.
+const REFUSALS_MAX: usize = 32;
 
 /// Time limits of exchanges with one upstream's servers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Patience {
     pub(crate) connect_ms: u64,
     pub(crate) response_head_ms: u64,
+    pub(crate) response_body_ms: u64,
+    /// For what the servers take.
     pub(crate) body_ms: u64,
     pub(crate) exchange_ms: u64,
 }
@@ -82,6 +120,8 @@ struct Upstream {
     /// Requests that wait; the first came first.
     queue: VecDeque<Waiting>,
     budget: RetryBudget,
+    /// Of all its servers together.
+    usual: Latency,
     /// Where `hash` looks keys up.
     maglev: Option<Maglev>,
     /// Whose turn it is among equals.
@@ -94,8 +134,7 @@ struct Waiting {
     client: Id,
     /// The server that its key belongs to, where that counts.
     owner: Option<ServerId>,
-    /// Servers that have failed it.
-    tried: Vec<ServerId>,
+    tried: Tried,
 }
 
 /// All upstreams of a worker.
@@ -174,10 +213,11 @@ impl Upstreams {
                 let found = self.find(upstream.as_bytes()).and_then(|id| self.upstreams.get(id.0));
                 changed.waiting.extend(found.into_iter().flat_map(Upstream::waiting));
             }
-            ServerNews::Ejected { upstream, server, for_ms } => {
+            ServerNews::Ejected { upstream, server, why, for_ms } => {
                 for id in self.servers_at(&upstream, server) {
-                    if self.may_eject(id, now_ms) {
+                    if self.may_eject(id, why, now_ms) {
                         self.servers.find(id.0).expect("it is a member").eject(now_ms, for_ms);
+                        changed.waiting.extend(self.waiting_for(id));
                     }
                 }
             }
@@ -218,6 +258,11 @@ impl Upstreams {
     /// How long to wait for its servers; `None` for an upstream that is gone.
     pub(crate) fn patience(&self, id: UpstreamId) -> Option<Patience> {
         self.upstreams.get(id.0).map(|upstream| upstream.patience)
+    }
+
+    /// Whether a request to it ends with its client's side of the connection.
+    pub(crate) fn aborts_on_close(&self, id: UpstreamId) -> bool {
+        self.upstreams.get(id.0).is_some_and(|upstream| upstream.settings.abort_on_close)
     }
 
     pub(crate) fn address(&self, id: ServerId) -> Option<SocketAddr> {
@@ -272,45 +317,71 @@ impl Upstreams {
         self.next_waiting(upstream, id)
     }
 
-    /// Takes note of how a server did. Gives for how long it is ejected, if it has just been.
+    /// Takes note of how a server did. Gives the news if it has just been ejected for it.
     pub(crate) fn judge(&mut self, id: ServerId, deed: Deed, now_ms: u64) -> Option<ServerNews> {
         let server = self.servers.find(id.0)?;
-        let upstream = self.upstreams.get(server.upstream.0)?;
+        let upstream = self.upstreams.find(server.upstream.0)?;
+        let moment = upstream.moment(now_ms);
         let settings = &upstream.settings;
-        match deed {
-            Deed::Answered { latency_us } => {
-                server.answered(latency_us, now_ms);
-                return None;
+        let why = match deed {
+            Deed::Answered { status, .. } if settings.is_failure(status) => {
+                server.failed(false, settings.eject_failures, moment)
             }
-            Deed::Failed if !server.failed(settings.eject_failures, now_ms) => return None,
-            Deed::Failed => {}
-        }
-        if !self.may_eject(id, now_ms) {
+            Deed::Answered { status: ERROR_MIN.., .. } => {
+                server.erred(moment);
+                None
+            }
+            Deed::Answered { latency_us, .. } => {
+                server.answered(latency_us, now_ms);
+                upstream.usual.add(latency_us, now_ms);
+                None
+            }
+            Deed::Failed => server.failed(false, settings.eject_failures, moment),
+            Deed::Unreachable => server.failed(true, settings.eject_failures, moment),
+        }?;
+        if !self.may_eject(id, why, now_ms) {
             return None;
         }
         let server = self.servers.find(id.0)?;
-        let for_ms = server.eject_again(now_ms, settings.eject_ms);
+        let upstream = self.upstreams.get(server.upstream.0)?;
+        let for_ms = server.eject_again(now_ms, upstream.settings.eject_ms);
         let (name, address) = (upstream.name.clone(), server.address);
-        tracing::warn!(upstream = %name, server = %address, for_ms, "ejected for failures in a row");
-        Some(ServerNews::Ejected { upstream: name, server: address, for_ms })
+        let reason = why.sentence();
+        tracing::warn!(upstream = %name, server = %address, for_ms, reason, "server ejected");
+        Some(ServerNews::Ejected { upstream: name, server: address, why, for_ms })
     }
 
-    /// Whether no more servers of an upstream are out than may be, if this one is. It makes no difference
+    /// Whether a server may be ejected. For what it answers: as long as no more are out than may be,
+    /// since where most fail the fault is likely elsewhere. Since it can't be reached: as long as
+    /// another one is left, since whoever is sent there gets nothing in any case. It makes no difference
     /// who found it failing: when all fail, each worker may find another one first.
-    fn may_eject(&self, id: ServerId, now_ms: u64) -> bool {
+    fn may_eject(&self, id: ServerId, why: Ejection, now_ms: u64) -> bool {
         let upstream = self.servers.get(id.0).and_then(|it| self.upstreams.get(it.upstream.0));
         let Some(upstream) = upstream else { return false };
-        let is_out =
-            |one: &ServerId| self.servers.get(one.0).is_some_and(|it| it.is_ejected(now_ms));
-        let out = upstream.members.iter().filter(|one| **one == id || is_out(one)).count();
-        out * 100 <= upstream.members.len() * upstream.settings.eject_percent as usize
+        let others = upstream.members.iter().filter(|one| **one != id);
+        let mut others = others.filter_map(|one| self.servers.get(one.0));
+        match why {
+            Ejection::Unreachable => others.any(|other| other.is_available(now_ms)),
+            Ejection::Failing => {
+                let out = 1 + others.filter(|other| other.is_ejected(now_ms)).count();
+                let percent = upstream.settings.eject_percent as usize;
+                out * 100 <= upstream.members.len() * percent
+            }
+        }
     }
 
-    /// Whether a request that was sent to `tried` servers may be sent once more. Counts it.
-    pub(crate) fn may_retry(&mut self, id: UpstreamId, tried: usize) -> bool {
-        self.upstreams.find(id.0).is_some_and(|upstream| {
-            tried < upstream.settings.tries as usize && upstream.budget.spend()
-        })
+    /// Whether a request may be sent to another server after a try that came to nothing; `tried` has
+    /// its server already. What costs the servers work draws on the budget; what costs the client time
+    /// is limited by `tries` alone.
+    pub(crate) fn may_retry(&mut self, id: UpstreamId, tried: &Tried, cost: Cost) -> bool {
+        let Some(upstream) = self.upstreams.find(id.0) else { return false };
+        let tries = upstream.settings.tries as usize;
+        let is_left = tried.servers.len() - tried.refused < tries;
+        match cost {
+            Cost::Nothing => tries > 1 && tried.refused < REFUSALS_MAX,
+            Cost::Time => is_left,
+            Cost::Work => is_left && upstream.budget.spend(),
+        }
     }
 
     /// Counts a request that is sent for the first time: so much more may be sent again.
@@ -328,12 +399,12 @@ impl Upstreams {
         id: UpstreamId,
         client: Id,
         owner: Option<ServerId>,
-        tried: &[ServerId],
+        tried: &Tried,
     ) -> bool {
         let Some(upstream) = self.upstreams.find(id.0) else { return false };
         let has_room = upstream.queue.len() < upstream.settings.queue as usize;
         if has_room {
-            upstream.queue.push_back(Waiting { client, owner, tried: tried.to_vec() });
+            upstream.queue.push_back(Waiting { client, owner, tried: tried.clone() });
         }
         has_room
     }
@@ -358,6 +429,30 @@ impl Upstreams {
     pub(crate) fn next_waiting(&self, id: UpstreamId, server: ServerId) -> Option<Id> {
         let queue = &self.upstreams.get(id.0)?.queue;
         queue.iter().find(|waiting| waiting.would_take(server)).map(|waiting| waiting.client)
+    }
+
+    /// Clients whose requests wait for this server and no other, in their order.
+    pub(crate) fn waiting_for(&self, id: ServerId) -> impl Iterator<Item = Id> {
+        let upstream = self.servers.get(id.0).and_then(|it| self.upstreams.get(it.upstream.0));
+        let queue = upstream.into_iter().flat_map(|upstream| &upstream.queue);
+        queue.filter(move |waiting| waiting.owner == Some(id)).map(|waiting| waiting.client)
+    }
+
+    /// Clients that wait although a server has room for them, one for each server: it has come back
+    /// by itself, which nothing else tells.
+    pub(crate) fn waiting_in_vain(&self, now_ms: u64) -> impl Iterator<Item = Id> {
+        let upstreams =
+            self.by_name.iter().filter_map(|(_, id)| Some((*id, self.upstreams.get(id.0)?)));
+        let waited_for = upstreams.filter(|(_, upstream)| !upstream.queue.is_empty());
+        waited_for.flat_map(move |(id, upstream)| {
+            let most = upstream.settings.connections;
+            let has_room = move |member: &&ServerId| {
+                let server = self.servers.get(member.0);
+                server.is_some_and(|it| it.is_available(now_ms) && it.active < most)
+            };
+            let with_room = upstream.members.iter().filter(has_room);
+            with_room.filter_map(move |member| self.next_waiting(id, *member))
+        })
     }
 
     fn servers_at(&self, upstream: &str, address: SocketAddr) -> Vec<ServerId> {
@@ -447,9 +542,14 @@ impl Upstream {
             members: Vec::new(),
             queue: VecDeque::new(),
             budget: RetryBudget::default(),
+            usual: Latency::default(),
             maglev: None,
             turn: 0,
         }
+    }
+
+    fn moment(&self, now_ms: u64) -> Moment {
+        Moment { now_ms, slow_start_ms: self.settings.slow_start_ms, usual: self.usual }
     }
 
     /// Every client that waits, in their order.
@@ -460,7 +560,7 @@ impl Upstream {
 
 impl Waiting {
     fn would_take(&self, server: ServerId) -> bool {
-        self.owner.is_none_or(|owner| owner == server) && !self.tried.contains(&server)
+        self.owner.is_none_or(|owner| owner == server) && !self.tried.servers.contains(&server)
     }
 }
 
@@ -469,11 +569,14 @@ impl Patience {
         Patience {
             connect_ms: upstream.connect_ms.unwrap_or(timeouts.connect_ms),
             response_head_ms: upstream.response_head_ms.unwrap_or(timeouts.response_head_ms),
+            response_body_ms: upstream.response_body_ms(timeouts),
             body_ms: upstream.body_ms.unwrap_or(timeouts.body_ms),
             exchange_ms: upstream.exchange_ms.unwrap_or(timeouts.exchange_ms),
         }
     }
 }
 
+#[cfg(test)]
+mod simulation;
 #[cfg(test)]
 mod tests;

@@ -18,6 +18,13 @@ struct Fixture {
 
 const START_MS: u64 = 1_000_000;
 
+/// As after these servers had a request, and failed it.
+fn failed(servers: &[ServerId]) -> Tried {
+    let mut tried = Tried::default();
+    servers.iter().for_each(|server| tried.add(*server, Cost::Work));
+    tried
+}
+
 impl Fixture {
     fn new(ports: &[u16], adjust: impl FnOnce(&mut settings::Upstream)) -> Self {
         let server = |port: &u16| settings::Server::new(address(*port).to_string());
@@ -40,7 +47,7 @@ impl Fixture {
     }
 
     fn choose_for(&mut self, key: &str, tried: &[ServerId], now_ms: u64) -> Choice {
-        self.upstreams.choose(self.web, hash(key.as_bytes()), tried, now_ms)
+        self.upstreams.choose(self.web, hash(key.as_bytes()), &failed(tried), now_ms)
     }
 
     #[track_caller]
@@ -79,7 +86,12 @@ impl Fixture {
     }
 
     fn fail(&mut self, port: u16, now_ms: u64) -> Option<u64> {
-        match self.upstreams.judge(self.at(port), Deed::Failed, now_ms) {
+        self.judge(port, Deed::Failed, now_ms)
+    }
+
+    /// For how long it is ejected, if it is.
+    fn judge(&mut self, port: u16, deed: Deed, now_ms: u64) -> Option<u64> {
+        match self.upstreams.judge(self.at(port), deed, now_ms) {
             Some(ServerNews::Ejected { for_ms, .. }) => Some(for_ms),
             None => None,
             other => panic!("unexpected: {other:?}"),
@@ -121,7 +133,7 @@ fn two_choices_avoid_a_slow_server_and_still_ask_it() {
         Fixture::new(&[1, 2, 3, 4], |upstream| upstream.balance = Balance::TwoChoices);
     for (port, latency_us) in [(1, 100_000), (2, 1_000), (3, 1_000), (4, 1_000)] {
         let id = fixture.at(port);
-        fixture.upstreams.judge(id, Deed::Answered { latency_us }, START_MS);
+        fixture.upstreams.judge(id, Deed::Answered { status: 200, latency_us }, START_MS);
     }
     let shares = fixture.shares(&[1, 2, 3, 4], 6000, START_MS);
     assert_eq!(shares[0], 0, "never the slower of two: {shares:?}");
@@ -191,7 +203,7 @@ fn failures_in_a_row_eject_a_server_for_longer_each_time() {
     });
     let well = fixture.at(1);
     assert_eq!((fixture.fail(1, START_MS), fixture.fail(1, START_MS)), (None, None));
-    fixture.upstreams.judge(well, Deed::Answered { latency_us: 1 }, START_MS);
+    fixture.upstreams.judge(well, Deed::Answered { status: 200, latency_us: 1 }, START_MS);
     assert_eq!((fixture.fail(1, START_MS), fixture.fail(1, START_MS)), (None, None));
     assert_eq!(fixture.fail(1, START_MS), Some(1000));
     assert_eq!(fixture.shares(&[1, 2], 10, START_MS + 999), [0, 10]);
@@ -200,7 +212,7 @@ fn failures_in_a_row_eject_a_server_for_longer_each_time() {
     assert_eq!(fixture.fail(1, START_MS + 1000), Some(2000));
     assert_eq!(fixture.shares(&[1, 2], 10, START_MS + 2999), [0, 10]);
     // A good answer forgives all.
-    fixture.upstreams.judge(well, Deed::Answered { latency_us: 1 }, START_MS + 3000);
+    fixture.upstreams.judge(well, Deed::Answered { status: 200, latency_us: 1 }, START_MS + 3000);
     assert_eq!(fixture.fail(1, START_MS + 3000), None);
 }
 
@@ -219,8 +231,12 @@ fn no_more_servers_are_ejected_than_may_be() {
 fn failures_of_what_a_server_had_before_it_was_ejected_count_as_one() {
     let mut fixture = Fixture::new(&[1, 2, 3, 4], |upstream| upstream.eject_failures = 1);
     assert_eq!(fixture.fail(1, START_MS), Some(10_000));
-    let news =
-        ServerNews::Ejected { upstream: "web".to_owned(), server: address(1), for_ms: 10_000 };
+    let news = ServerNews::Ejected {
+        upstream: "web".to_owned(),
+        server: address(1),
+        why: Ejection::Failing,
+        for_ms: 10_000,
+    };
     for _ in 0..10 {
         assert_eq!(fixture.fail(1, START_MS + 1), None);
         let _ = fixture.upstreams.learn(news.clone(), START_MS + 1);
@@ -233,7 +249,12 @@ fn failures_of_what_a_server_had_before_it_was_ejected_count_as_one() {
 fn no_more_servers_are_ejected_than_may_be_whoever_says_so() {
     let mut fixture = Fixture::new(&[1, 2], |upstream| upstream.eject_failures = 1);
     assert!(fixture.fail(1, START_MS).is_some());
-    let news = ServerNews::Ejected { upstream: "web".to_owned(), server: address(2), for_ms: 500 };
+    let news = ServerNews::Ejected {
+        upstream: "web".to_owned(),
+        server: address(2),
+        why: Ejection::Failing,
+        for_ms: 500,
+    };
     let _ = fixture.upstreams.learn(news, START_MS);
     assert_eq!(fixture.shares(&[1, 2], 10, START_MS), [0, 10]);
 }
@@ -241,7 +262,12 @@ fn no_more_servers_are_ejected_than_may_be_whoever_says_so() {
 #[test]
 fn what_another_worker_ejected_is_out_here_too() {
     let mut fixture = Fixture::new(&[1, 2], |_| {});
-    let news = ServerNews::Ejected { upstream: "web".to_owned(), server: address(2), for_ms: 500 };
+    let news = ServerNews::Ejected {
+        upstream: "web".to_owned(),
+        server: address(2),
+        why: Ejection::Failing,
+        for_ms: 500,
+    };
     let _ = fixture.upstreams.learn(news, START_MS);
     assert_eq!(fixture.shares(&[1, 2], 10, START_MS + 499), [10, 0]);
     assert_eq!(fixture.shares(&[1, 2], 10, START_MS + 500), [5, 5]);
@@ -271,9 +297,9 @@ fn requests_beyond_the_limit_of_every_server_wait_in_their_order() {
     assert_eq!(fixture.choose_for("", &[], START_MS), Choice::Busy(None));
     let [first, second, third] = [(); 3].map(|()| fixture.name());
     let web = fixture.web;
-    assert!(fixture.upstreams.enqueue(web, first, None, &[]));
-    assert!(fixture.upstreams.enqueue(web, second, None, &[]));
-    assert!(!fixture.upstreams.enqueue(web, third, None, &[]), "the queue is full");
+    assert!(fixture.upstreams.enqueue(web, first, None, &failed(&[])));
+    assert!(fixture.upstreams.enqueue(web, second, None, &failed(&[])));
+    assert!(!fixture.upstreams.enqueue(web, third, None, &failed(&[])), "the queue is full");
     let server = fixture.at(2);
     assert_eq!(fixture.upstreams.end(server), Some(first));
     assert_eq!(fixture.use_one(), 2);
@@ -294,14 +320,14 @@ fn requests_wait_only_behind_those_that_the_same_server_would_do_for() {
     let Choice::Busy(owner) = fixture.choose_for("", &[], START_MS) else { panic!("it has room") };
     assert_eq!(owner, Some(slow), "the key has to wait for its own server");
     let other = fixture.at(1 + fixture.port(slow) % 2);
-    let [waits, failed] = [(); 2].map(|()| fixture.name());
-    assert!(fixture.upstreams.enqueue(web, waits, owner, &[]));
-    assert!(fixture.upstreams.enqueue(web, failed, None, &[other]));
+    let [waits, second] = [(); 2].map(|()| fixture.name());
+    assert!(fixture.upstreams.enqueue(web, waits, owner, &failed(&[])));
+    assert!(fixture.upstreams.enqueue(web, second, None, &failed(&[other])));
     assert_eq!(fixture.upstreams.next_waiting(web, other), None);
     assert_eq!(fixture.upstreams.end(slow), Some(waits));
     fixture.upstreams.renew_owner(web, waits, Some(other));
     assert_eq!(fixture.upstreams.next_waiting(web, other), Some(waits));
-    assert_eq!(fixture.upstreams.next_waiting(web, slow), Some(failed));
+    assert_eq!(fixture.upstreams.next_waiting(web, slow), Some(second));
 }
 
 #[test]
@@ -327,7 +353,7 @@ fn another_configuration_keeps_what_is_known_of_servers_that_stay() {
     fixture.upstreams.begin(goes);
     assert_eq!(fixture.upstreams.put_idle(goes, idle), None);
     let waits = fixture.name();
-    assert!(fixture.upstreams.enqueue(fixture.web, waits, None, &[]));
+    assert!(fixture.upstreams.enqueue(fixture.web, waits, None, &failed(&[])));
 
     let mut settings = fixture.settings.clone();
     let web = settings.upstreams.get_mut("web").expect("it is configured");
@@ -375,12 +401,129 @@ fn a_name_stands_for_the_addresses_that_it_resolves_to_now() {
 #[test]
 fn requests_are_sent_again_to_so_many_servers_and_within_the_budget() {
     let mut fixture = Fixture::new(&[1, 2, 3, 4], |upstream| upstream.tries = 3);
-    let web = fixture.web;
-    assert!(fixture.upstreams.may_retry(web, 1) && fixture.upstreams.may_retry(web, 2));
-    assert!(!fixture.upstreams.may_retry(web, 3));
-    while fixture.upstreams.may_retry(web, 1) {}
+    let (web, servers) = (fixture.web, [1, 2, 3].map(|port| fixture.at(port)));
+    let may_retry = |fixture: &mut Fixture, tried: usize| {
+        fixture.upstreams.may_retry(web, &failed(&servers[..tried]), Cost::Work)
+    };
+    assert!(may_retry(&mut fixture, 1) && may_retry(&mut fixture, 2));
+    assert!(!may_retry(&mut fixture, 3));
+    while may_retry(&mut fixture, 1) {}
     (0..4).for_each(|_| fixture.upstreams.count_request(web));
-    assert!(!fixture.upstreams.may_retry(web, 1));
+    assert!(!may_retry(&mut fixture, 1));
     fixture.upstreams.count_request(web);
-    assert!(fixture.upstreams.may_retry(web, 1), "one in five");
+    assert!(may_retry(&mut fixture, 1), "one in five");
+}
+
+#[test]
+fn what_no_server_had_draws_on_no_budget_and_refusals_are_not_counted() {
+    let ports: Vec<u16> = (1..=40).collect();
+    let mut fixture = Fixture::new(&ports, |upstream| {
+        (upstream.tries, upstream.retry_percent) = (2, 0);
+    });
+    let web = fixture.web;
+    while fixture.upstreams.may_retry(web, &failed(&[]), Cost::Work) {}
+    let mut check = |costs: &[Cost], expect: bool| {
+        let mut tried = Tried::default();
+        for (port, cost) in ports.iter().zip(costs) {
+            tried.add(fixture.at(*port), *cost);
+        }
+        let last = *costs.last().expect("there is a try");
+        assert_eq!(fixture.upstreams.may_retry(web, &tried, last), expect, "{costs:?}");
+    };
+    check(&[Cost::Work], false);
+    check(&[Cost::Time], true);
+    check(&[Cost::Time, Cost::Time], false);
+    check(&[Cost::Nothing; 31], true);
+    check(&[Cost::Nothing; 32], false);
+    check(&[Cost::Nothing, Cost::Time], true);
+    check(&[Cost::Time, Cost::Nothing, Cost::Time], false);
+    let mut single = Fixture::new(&[1, 2], |upstream| upstream.tries = 1);
+    let mut tried = Tried::default();
+    tried.add(single.at(1), Cost::Nothing);
+    assert!(!single.upstreams.may_retry(single.web, &tried, Cost::Nothing), "1 is never another");
+}
+
+#[test]
+fn servers_that_cannot_be_reached_are_out_as_long_as_one_is_left() {
+    let mut fixture = Fixture::new(&[1, 2, 3], |upstream| upstream.eject_failures = 2);
+    for port in [1, 2] {
+        assert_eq!(fixture.judge(port, Deed::Unreachable, START_MS), None);
+        assert_eq!(fixture.judge(port, Deed::Unreachable, START_MS), Some(10_000));
+    }
+    assert_eq!(fixture.shares(&[1, 2, 3], 10, START_MS), [0, 0, 10]);
+    for _ in 0..4 {
+        assert_eq!(fixture.judge(3, Deed::Unreachable, START_MS), None, "it is the last");
+    }
+    // What it answers counts as before: two of three is more than half.
+    for _ in 0..4 {
+        assert_eq!(fixture.fail(3, START_MS), None);
+    }
+    // Another worker says the same.
+    let mut other = Fixture::new(&[1, 2, 3], |_| {});
+    for port in [1, 2, 3] {
+        let (upstream, server) = ("web".to_owned(), address(port));
+        let why = Ejection::Unreachable;
+        let news = ServerNews::Ejected { upstream, server, why, for_ms: 500 };
+        let _ = other.upstreams.learn(news, START_MS);
+    }
+    assert_eq!(other.shares(&[1, 2, 3], 10, START_MS), [0, 0, 10]);
+}
+
+#[test]
+fn failures_of_two_kinds_are_no_outage() {
+    let mut fixture = Fixture::new(&[1, 2, 3], |upstream| upstream.eject_failures = 2);
+    assert_eq!(fixture.judge(1, Deed::Unreachable, START_MS), None);
+    assert_eq!(fixture.judge(1, Deed::Unreachable, START_MS), Some(10_000));
+    assert_eq!(fixture.judge(2, Deed::Unreachable, START_MS), None);
+    assert_eq!(fixture.fail(2, START_MS), None, "it answered, though badly");
+}
+
+/// An ejection is a guess. It must not leave a request without a server that could serve it.
+#[test]
+fn servers_that_are_ejected_are_asked_where_no_other_is_left() {
+    let mut fixture = Fixture::new(&[1, 2, 3], |upstream| upstream.eject_failures = 1);
+    assert!(fixture.judge(1, Deed::Unreachable, START_MS).is_some());
+    let check =
+        |is_well| ServerNews::Checked { upstream: "web".to_owned(), server: address(2), is_well };
+    let _ = fixture.upstreams.learn(check(false), START_MS);
+    let third = fixture.at(3);
+    assert_eq!(fixture.choose_for("", &[], START_MS), Choice::Server(third));
+    let first = fixture.at(1);
+    assert_eq!(fixture.choose_for("", &[third], START_MS), Choice::Server(first));
+    assert_eq!(fixture.choose_for("", &[third, first], START_MS), Choice::Nobody, "2 is ill");
+}
+
+#[test]
+fn a_setting_says_which_statuses_are_failures() {
+    let mut fixture = Fixture::new(&[1, 2], |upstream| upstream.eject_failures = 1);
+    let answered = |status| Deed::Answered { status, latency_us: 1 };
+    for status in [200, 404, 500, 501] {
+        assert_eq!(fixture.judge(1, answered(status), START_MS), None, "{status}");
+    }
+    assert_eq!(fixture.judge(1, answered(503), START_MS), Some(10_000));
+    let mut strict = Fixture::new(&[1, 2], |upstream| {
+        upstream.eject_failures = 1;
+        upstream.eject_statuses = vec!["500-599".parse().expect("a range")];
+    });
+    assert_eq!(strict.judge(1, answered(500), START_MS), Some(10_000));
+}
+
+#[test]
+fn requests_that_wait_for_a_server_look_again_when_it_is_ejected_or_back() {
+    let mut fixture = Fixture::new(&[1, 2], |upstream| {
+        (upstream.balance, upstream.connections) = (Balance::Hash, 1);
+        (upstream.eject_failures, upstream.eject_ms) = (1, 1000);
+    });
+    let owner = fixture.use_one();
+    let (web, owner, waits) = (fixture.web, fixture.at(owner), fixture.name());
+    assert!(fixture.upstreams.enqueue(web, waits, Some(owner), &failed(&[])));
+    let in_vain = |fixture: &Fixture, now_ms| -> Vec<Id> {
+        fixture.upstreams.waiting_in_vain(now_ms).collect()
+    };
+    assert_eq!(in_vain(&fixture, START_MS), []);
+    assert!(fixture.fail(fixture.port(owner), START_MS).is_some());
+    assert_eq!(fixture.upstreams.waiting_for(owner).collect::<Vec<_>>(), [waits]);
+    fixture.upstreams.end(owner);
+    assert_eq!(in_vain(&fixture, START_MS + 999), []);
+    assert_eq!(in_vain(&fixture, START_MS + 1000), [waits]);
 }
