@@ -14,6 +14,9 @@ const LATENCY_MEMORY_MS: f64 = 10_000.0;
 /// average follows within some answers and not only within seconds.
 const LATENCY_KEPT_MAX: f64 = 0.9;
 
+/// Up to this age it counts for that much: exp(-0.1) is just above 0.9.
+const LATENCY_KEPT_MS: f64 = LATENCY_MEMORY_MS * 0.1;
+
 /// Longest ejection, as a multiple of the first: a server that never comes well is tried now and then.
 const EJECTIONS_MAX: u64 = 10;
 
@@ -48,7 +51,11 @@ impl Latency {
         self.average_us = match sample_us > self.average_us {
             true => sample_us,
             false => {
-                let old = (-age_ms / LATENCY_MEMORY_MS).exp().min(LATENCY_KEPT_MAX);
+                // Of a busy server each answer makes up its tenth, which takes no exponential to find out.
+                let old = match age_ms < LATENCY_KEPT_MS {
+                    true => LATENCY_KEPT_MAX,
+                    false => (-age_ms / LATENCY_MEMORY_MS).exp().min(LATENCY_KEPT_MAX),
+                };
                 self.average_us * old + sample_us * (1.0 - old)
             }
         };
