@@ -123,8 +123,9 @@ impl EventLoop {
 
     fn end_late(&mut self, now_ms: u64) {
         let late = self.probes.extract_if(.., |_, (_, probe)| probe.deadline_ms <= now_ms);
-        for id in late.map(|(_, (id, _))| id).collect::<Vec<_>>() {
-            self.check_ended(id, Err(Failure::TimedOut));
+        let late = late.map(|(_, (id, probe))| (id, probe.late()));
+        for (id, failure) in late.collect::<Vec<_>>() {
+            self.check_ended(id, Err(failure));
         }
     }
 

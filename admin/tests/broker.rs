@@ -146,6 +146,60 @@ fn a_server_that_refuses_connections_or_is_silent_is_down() {
     broker.expect(&checked(address, false));
 }
 
+/// A server that answers like this, with as much of `repeated` behind it as the broker takes.
+fn answering(head: &'static str, repeated: &'static str) -> SocketAddr {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a port");
+    let address = listener.local_addr().expect("it is bound");
+    thread::spawn(move || {
+        for stream in listener.incoming() {
+            let Ok(mut stream) = stream else { continue };
+            thread::spawn(move || {
+                let _ = stream.read(&mut [0; 1024]);
+                let mut sent = stream.write_all(head.as_bytes());
+                while sent.is_ok() && !repeated.is_empty() {
+                    sent = stream.write_all(repeated.as_bytes());
+                }
+                // It holds the connection until the broker ends it.
+                let _ = stream.read(&mut [0; 1]);
+            });
+        }
+    });
+    address
+}
+
+/// The time is for the whole answer: a status alone, with a body that does not end, is none.
+#[test]
+fn a_server_whose_answer_does_not_end_is_down() {
+    let late = Health { timeout_ms: 50, ..eager() };
+    for (head, repeated, health) in [
+        ("HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nabc", "", &late),
+        ("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n1\r\na\r\n", "", &late),
+        ("HTTP/1.1 200 OK\r\n\r\nabc", "", &late),
+        ("HTTP/1.1 200 OK\r\n\r\n", "for ever", &eager()),
+    ] {
+        let server = answering(head, repeated);
+        let broker = Broker::start(&[server.to_string()], Some(health.clone()), Vec::new());
+        broker.expect(&Report::NamesResolved);
+        broker.expect(&checked(server, false));
+    }
+}
+
+/// What a body's end is depends on the answer; the connection may stay open after it.
+#[test]
+fn a_server_that_was_down_is_well_with_any_whole_answer() {
+    for head in [
+        "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok",
+        "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nok\r\n0\r\n\r\n",
+        "HTTP/1.1 204 No Content\r\n\r\n",
+    ] {
+        let server = answering(head, "");
+        let down = ServerNews::Checked { upstream: "web".to_owned(), server, is_well: false };
+        let broker = Broker::start(&[server.to_string()], Some(eager()), vec![down]);
+        broker.expect(&Report::NamesResolved);
+        broker.expect(&checked(server, true));
+    }
+}
+
 #[test]
 fn more_servers_than_are_checked_at_once_are_all_checked() {
     let is_ill = Arc::new(AtomicBool::new(false));

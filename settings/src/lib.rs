@@ -541,7 +541,7 @@ table! {
     Health {
         /// Time between two questions to one server.
         interval_ms: 2_000, 10..=DAY_MS, "ms";
-        /// Time for the whole answer.
+        /// Time for the whole answer, with its body.
         timeout_ms: 1_000, 1..=DAY_MS, "ms";
         /// Good answers in a row after which a server gets requests again.
         rise: 2, 1..=1000, "answers";
@@ -553,7 +553,7 @@ table! {
         status_max: 399, 100..=599, "status";
     }
     {
-        /// Target of the request.
+        /// Target of the request. An answer of more than 1 MiB is a bad one.
         path: String = "/".to_owned(), Kind::Text {
             default: "\"/\"",
             takes: "a path",
