@@ -14,6 +14,7 @@ use image::runtime::Trace;
 use crate::RequestView;
 use crate::backtrace::{Names, Symbols};
 use crate::faults::{Allowance, Caught};
+use crate::recursions;
 
 /// Faults told in a second: what a script does wrong in several ways shows, and a thousand of one kind
 /// say no more than these.
@@ -201,6 +202,9 @@ impl Events {
             Some((_, symbols)) => symbols.frames(&trace, &self.names),
             None => Vec::new(),
         };
+        if let Some(why) = recursions::explain(fault.kind, &fault.backtrace) {
+            fault.message = shortened(format!("{}: {why}", fault.message));
+        }
         Some(fault)
     }
 }

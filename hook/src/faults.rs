@@ -23,7 +23,7 @@ use std::io;
 use std::ops::Range;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use fence::{Violated, Violation, strict};
+use fence::{Violation, strict};
 use heritage::FaultKind;
 use image::runtime::{Interrupted, Trace};
 use libc::{siginfo_t, ucontext_t};
@@ -31,6 +31,8 @@ use nix::sys::signal::{SaFlags, SigAction, SigHandler, Signal, sigaction};
 use nix::time::ClockId;
 
 use crate::host::nanoseconds;
+use crate::instruction::{self, Registers};
+use crate::signals::SignalNote;
 use crate::stack::{self, FLAGS, HookStack, OfThread};
 
 /// CPU time between two looks at what runs. A signal costs some microseconds.
@@ -43,6 +45,9 @@ const LATE_TICKS_MAX: u64 = 200;
 /// Bytes of the handlers' stack: the unwinder wants some 4 KiB, the CPU's state up to 11 KiB, and a
 /// handler may be interrupted by a fault of its own.
 const HANDLER_STACK_BYTES: usize = 128 << 10;
+
+/// The least that the kernel maps.
+const PAGE_BYTES: usize = 4096;
 
 /// What was noted of a fault, before anything is made of it.
 #[derive(Debug)]
@@ -58,17 +63,6 @@ struct Note {
     signal: Option<SignalNote>,
     message: String,
     trace: Trace,
-}
-
-/// What the kernel said.
-#[derive(Clone, Copy)]
-struct SignalNote {
-    signal: c_int,
-    code: c_int,
-    address: usize,
-    /// The kind of access, as the CPU has it (`X86_PF_WRITE` and so on of the kernel).
-    access: i64,
-    violation: Option<Violation>,
 }
 
 static NOTE: OfThread<Note> = OfThread::new(Note {
@@ -221,7 +215,10 @@ pub(crate) fn take() -> Caught {
     // SAFETY: the call is over.
     let note = unsafe { NOTE.get() };
     let message = match note.signal {
-        Some(signal) => signal.sentence(note.kind),
+        Some(_) if note.kind == FaultKind::StackOverflow => {
+            "the stack of 8 MiB is used up".to_owned()
+        }
+        Some(signal) => signal.sentence(),
         None => std::mem::take(&mut note.message),
     };
     Caught { kind: note.kind, message, trace: note.trace }
@@ -240,8 +237,7 @@ extern "C" fn on_fault(signal: c_int, info: *mut siginfo_t, context: *mut c_void
     // SAFETY: the call ends here. A handler that was interrupted does not go on.
     let note = unsafe { NOTE.get() };
     if !HANDLING.swap(true, Ordering::Relaxed) {
-        let registers = &context.uc_mcontext.gregs;
-        note.signal = Some(SignalNote::of(signal, info, registers[libc::REG_ERR as usize]));
+        note.signal = Some(signal_note(signal, info, &context.uc_mcontext.gregs));
         note.kind = kind_of(signal);
         // SAFETY: as above.
         let guard = &unsafe { BUDGET.get() }.guard;
@@ -375,10 +371,6 @@ fn land(context: &mut ucontext_t, (at, stack_pointer): (usize, usize)) {
     unsafe { libc::sigemptyset(&raw mut context.uc_sigmask) };
 }
 
-/// Codes of siginfo (sigaction(2)) that libc has no names for.
-const SEGV_ACCERR: c_int = 2;
-const FPE_INTDIV: c_int = 1;
-
 /// No script runs: as it would have been without a handler.
 fn die(signal: c_int, info: &siginfo_t) {
     // SAFETY: sets the default, under which the instruction at fault ends the process.
@@ -402,67 +394,32 @@ fn kind_of(signal: c_int) -> FaultKind {
     }
 }
 
+/// What the kernel and the CPU say of it.
+fn signal_note(signal: c_int, info: &siginfo_t, registers: &Registers) -> SignalNote {
+    let mut note = SignalNote {
+        signal,
+        code: info.si_code,
+        address: address_of(info),
+        registers: *registers,
+        instruction: [0; instruction::BYTES_MAX],
+        length: 0,
+        violation: Violation::of(info),
+    };
+    let at = registers[libc::REG_RIP as usize] as usize;
+    if note.is_about_instruction() && instruction::is_canonical(at) {
+        // Of this page the CPU has just read: of the next one perhaps not.
+        note.length = instruction::BYTES_MAX.min(PAGE_BYTES - at % PAGE_BYTES);
+        for (index, byte) in note.instruction[..note.length].iter_mut().enumerate() {
+            // SAFETY: as above; and if it can't be read after all, the landing is next.
+            *byte = unsafe { (at as *const u8).add(index).read_volatile() };
+        }
+    }
+    note
+}
+
 fn address_of(info: &siginfo_t) -> usize {
     // SAFETY: for the signals of the CPU the field is set, and for others it is a number all the same.
     unsafe { info.si_addr() as usize }
-}
-
-impl SignalNote {
-    fn of(signal: c_int, info: &siginfo_t, access: i64) -> Self {
-        let (code, address) = (info.si_code, address_of(info));
-        SignalNote { signal, code, address, access, violation: Violation::of(info) }
-    }
-
-    fn sentence(&self, kind: FaultKind) -> String {
-        const WRITES: i64 = 1 << 1;
-        const FETCHES: i64 = 1 << 4;
-        let SignalNote { address, code, .. } = *self;
-        match (kind, self.signal) {
-            (FaultKind::StackOverflow, _) => "the stack of 8 MiB is used up".to_owned(),
-            (_, libc::SIGSEGV) if code == libc::SI_KERNEL => {
-                "an address is used that can't exist, or a vector is not aligned".to_owned()
-            }
-            (_, libc::SIGSEGV | libc::SIGBUS) => {
-                let does = match self.access {
-                    access if access & FETCHES != 0 => "runs",
-                    access if access & WRITES != 0 => "writes",
-                    _ => "reads",
-                };
-                let why = match (self.signal, code) {
-                    (libc::SIGBUS, _) => "which has no memory behind it",
-                    (_, SEGV_ACCERR) => "which it may not",
-                    _ => "where nothing is",
-                };
-                let null = if address < 4096 { " (a null pointer)" } else { "" };
-                format!("it {does} at address {address:#x}{null}, {why}")
-            }
-            (_, libc::SIGFPE) if code == FPE_INTDIV => {
-                "an integer is divided by zero, or the quotient does not fit".to_owned()
-            }
-            (_, libc::SIGFPE) => "a floating-point exception that is not masked".to_owned(),
-            (_, libc::SIGILL) => {
-                "an instruction that the processor does not have: where a compiler puts one, code \
-                 got to a place that it must not get to"
-                    .to_owned()
-            }
-            (_, libc::SIGTRAP) => "a breakpoint that nobody has set".to_owned(),
-            (_, libc::SIGSYS) => match self.violation {
-                Some(violation) => refused_call(violation),
-                None => "it made a system call that scripts may not".to_owned(),
-            },
-            _ => "it called abort, or the C library did for it".to_owned(),
-        }
-    }
-}
-
-fn refused_call(Violation { call, violated, .. }: Violation) -> String {
-    let name = fence::call_name(call.into()).map_or_else(|| call.to_string(), str::to_owned);
-    match violated {
-        Violated::List => format!("it made the system call {name}, which scripts may not"),
-        Violated::Strict => {
-            format!("it made the system call {name}; in strict mode scripts make none")
-        }
-    }
 }
 
 #[cfg(test)]

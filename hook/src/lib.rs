@@ -27,9 +27,12 @@ mod faults;
 mod field;
 #[allow(unsafe_code)] // Effects are called by scripts, through pointers that scripts hand back.
 mod host;
+mod instruction;
+mod recursions;
 #[allow(unsafe_code)] // Mapping memory.
 mod reserved;
 mod scripts;
+mod signals;
 #[allow(unsafe_code)] // Switching stacks.
 mod stack;
 

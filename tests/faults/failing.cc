@@ -12,6 +12,8 @@
 #include <string>
 #include <vector>
 
+#include <xmmintrin.h>
+
 namespace {
 
 volatile int zero = 0;
@@ -39,6 +41,11 @@ struct Base {
 };
 struct Derived : Base {
   void pure() override {}
+};
+
+struct Node {
+  std::unique_ptr<Node> next;
+  std::shared_ptr<Node> shared;
 };
 
 struct Task {
@@ -80,6 +87,14 @@ struct Thrower {
 };
 
 std::vector<std::unique_ptr<char[]>> leaked;
+
+// Sets the flags AC and DF once the answer is written: the compiler's own code may fail under them.
+struct LeavesFlags {
+  bool is_wanted;
+  ~LeavesFlags() {
+    if (is_wanted) asm volatile("pushfq; orl $0x40400, (%%rsp); popfq" : : : "cc", "memory");
+  }
+};
 
 struct Failure {
   std::string_view path;
@@ -137,14 +152,40 @@ const Failure FAILURES[] = {
        }},
       {"segv-log", [] { kiln::log(std::string_view(reinterpret_cast<char*>(0x20), 64)); }},
       {"fpe", [] { zero = 100 / zero; }},
+      {"wild-jump", [] { reinterpret_cast<void (*volatile)()>(0x8000000000000000)(); }},
+      {"wild-return", [] { asm volatile("movabs $0x8000000000000000, %%rax; push %%rax; ret" : : : "rax"); }},
+      {"wild-stack",
+       [] { asm volatile("movabs $0x8000000000000000, %%rax; movl (%%rsp, %%rax), %%eax" : : : "rax"); }},
+      {"run-data",
+       [] {
+         static int data[] = {1};
+         reinterpret_cast<void (*volatile)()>(&data[zero])();
+       }},
+      {"unaligned-vector",
+       [] {
+         alignas(16) static float place[8];
+         auto* volatile byte = reinterpret_cast<char*>(place) + 4;
+         _mm_store_ps(reinterpret_cast<float*>(byte), _mm_set1_ps(1));
+       }},
+      {"privileged", [] { asm volatile("hlt"); }},
+      {"interrupt", [] { asm volatile("int $0x20"); }},
+      {"overflow-trap", [] { asm volatile("int $4"); }},
+      {"fpe-float",
+       [] {
+         static volatile double divisor = 0, quotient;
+         _mm_setcsr(_mm_getcsr() & ~_MM_MASK_DIV_ZERO);
+         quotient = 1 / divisor;
+       }},
       {"ill", [] { __builtin_trap(); }},
+      {"ill-check", [] { asm volatile("ud1l 1(%eax), %eax"); }},
+      {"ill-unknown", [] { asm volatile(".byte 0x06"); }},
       {"trap", [] { asm volatile("int3"); }},
+      {"single-step", [] { asm volatile("pushfq; orl $0x100, (%rsp); popfq; nop; nop"); }},
       {"unaligned",
        [] {
          alignas(8) static volatile char place[16];
          asm volatile("pushfq; orl $0x40000, (%%rsp); popfq; movl 1(%0), %%eax" : : "r"(place) : "rax");
        }},
-      {"leave-flags", [] { asm volatile("pushfq; orl $0x40400, (%rsp); popfq"); }},
       // Calls that end.
       {"abort", [] { std::abort(); }},
       {"terminate", [] { std::terminate(); }},
@@ -153,8 +194,19 @@ const Failure FAILURES[] = {
       {"overflow", [] { zero = recurse(0); }},
       {"overflow-regex",
        [] {
-         std::string text(1 << 20, 'a');
-         zero = std::regex_match(text, std::regex("(a|b)*"));
+         std::string text(1 << 16, 'a');
+         zero = std::regex_match(text, std::regex("a*"));
+       }},
+      {"overflow-pattern", [] { std::regex pattern(std::string(1 << 17, '(')); }},
+      {"overflow-list",
+       [] {
+         std::unique_ptr<Node> head;
+         for (int i = 0; i < 1 << 19; i++) head.reset(new Node{std::move(head), nullptr});
+       }},
+      {"overflow-shared",
+       [] {
+         std::shared_ptr<Node> head;
+         for (int i = 0; i < 1 << 19; i++) head = std::make_shared<Node>(nullptr, std::move(head));
        }},
       // Memory.
       {"double-free",
@@ -203,6 +255,13 @@ const Failure FAILURES[] = {
          }
        }},
       {"memory", [] { for (;;) leaked.push_back(std::make_unique<char[]>(1 << 20)); }},
+      {"regex-remedy",
+       [] {
+         using namespace std::regex_constants;
+         std::string text(1 << 20, 'a');
+         if (!std::regex_match(text, std::regex("(a|b)*", ECMAScript | __polynomial))) std::abort();
+         if (std::regex_match(text, std::regex("(a+)+c", ECMAScript | __polynomial))) std::abort();
+       }},
       {"leak", [] { leaked.push_back(std::make_unique<char[]>(1 << 20)); }},
       {"log-flood", [] { for (int i = 0; i < 100'000; i++) kiln::log("again"); }},
 };
@@ -211,6 +270,7 @@ const Failure FAILURES[] = {
 
 kiln::Action on_request(kiln::Request& request) {
   std::string_view path = request.path().substr(1);
+  LeavesFlags flags{path == "leave-flags"};
   if (path == "bad-answer")
     return kiln::reply(200, std::string_view(reinterpret_cast<char*>(0x30), 64));
   if (path == "bad-status") return kiln::reply(7, "");

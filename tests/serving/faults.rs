@@ -28,7 +28,7 @@ const CASES: &[Case] = &[
     ("segv", "segmentation-fault", "writes at address 0x0 (a null pointer)", "write_to"),
     ("segv-inlined", "segmentation-fault", "writes at address 0x0", "write_to"),
     ("segv-read", "segmentation-fault", "reads at address 0x1234567890", ""),
-    ("segv-wild", "segmentation-fault", "an address is used that can't exist", ""),
+    ("segv-wild", "segmentation-fault", "address 0x8000000000000000, which can't exist", ""),
     ("segv-call", "segmentation-fault", "runs at address 0x0", ""),
     ("segv-constant", "segmentation-fault", "which it may not", ""),
     ("segv-memcpy", "segmentation-fault", "writes at address 0x0", ""),
@@ -37,16 +37,31 @@ const CASES: &[Case] = &[
     ("segv-coroutine", "segmentation-fault", "writes at address 0x0", "write_to"),
     ("segv-catching", "segmentation-fault", "writes at address 0x0", "write_to"),
     ("segv-log", "segmentation-fault", "reads at address 0x20", ""),
-    ("fpe", "arithmetic-error", "divided by zero", ""),
-    ("ill", "illegal-instruction", "an instruction", ""),
+    ("wild-jump", "segmentation-fault", "an address that can't exist", ""),
+    ("wild-return", "segmentation-fault", "returns to an address that can't exist", ""),
+    ("wild-stack", "bus-error", ", which can't exist", ""),
+    ("run-data", "segmentation-fault", "that is data and no code", ""),
+    ("unaligned-vector", "segmentation-fault", "it uses 16 bytes at address 0x", ""),
+    ("privileged", "segmentation-fault", "the instruction `hlt`, which is the kernel's alone", ""),
+    ("interrupt", "segmentation-fault", "it raises the interrupt 0x20", ""),
+    ("overflow-trap", "segmentation-fault", "an overflow is trapped", ""),
+    ("fpe", "arithmetic-error", "divided by zero, or the quotient does not fit", ""),
+    ("fpe-float", "arithmetic-error", "a floating-point number is divided by zero", ""),
+    ("ill", "illegal-instruction", "__builtin_unreachable or __builtin_trap", ""),
+    ("ill-check", "illegal-instruction", "a check of the compiler's failed", ""),
+    ("ill-unknown", "illegal-instruction", "the processor does not have (06 ", ""),
     ("trap", "trap", "a breakpoint", ""),
-    ("unaligned", "bus-error", "reads at address", ""),
+    ("single-step", "trap", "the flag TF", ""),
+    ("unaligned", "bus-error", "which is not aligned, while the flag AC", ""),
     ("abort", "abort", "it called abort", ""),
     ("terminate", "abort", "it called std::terminate", ""),
     ("assert", "failed-assertion", "assertion `zero == 1` failed", ""),
     ("pure", "pure-virtual-call", "a pure virtual function", "Base::Base"),
     ("overflow", "stack-overflow", "the stack of 8 MiB is used up", "recurse"),
-    ("overflow-regex", "stack-overflow", "the stack of 8 MiB is used up", ""),
+    ("overflow-regex", "stack-overflow", "std::regex calls itself for each character", ""),
+    ("overflow-pattern", "stack-overflow", "std::regex calls itself for each group", ""),
+    ("overflow-list", "stack-overflow", "used up: each object that is destroyed", ""),
+    ("overflow-shared", "stack-overflow", "used up: each object that is destroyed", ""),
     ("double-free", "heap-misuse", "it was freed before", ""),
     ("free-wild", "heap-misuse", "which is not memory of the scripts' heap", ""),
     ("overrun", "heap-misuse", "no block of the scripts' heap begins", ""),
@@ -54,7 +69,7 @@ const CASES: &[Case] = &[
     ("ruin-arena", "heap-misuse", "what Kiln keeps of the request's memory", ""),
     ("loop", "cpu-budget", "it has computed for 1000 ms", "spin"),
     ("loop-library", "cpu-budget", "it has computed for 1000 ms", ""),
-    ("loop-regex", "cpu-budget", "it has computed for 1000 ms", ""),
+    ("loop-regex", "cpu-budget", "was stopped: std::regex goes back", ""),
     ("loop-malloc", "cpu-budget", "it has computed for 1000 ms", ""),
     ("loop-throw", "cpu-budget", "it has computed for 1000 ms", ""),
     ("memory", "memory-budget", "have used up limits.script_memory_bytes", ""),
@@ -366,6 +381,14 @@ fn a_regular_expression_that_backtracks_for_ever_is_stopped() {
     kiln.get("/").expect_status(500);
     let fault = fault_of(&kiln, "/");
     assert_eq!(fault["kind"], "cpu-budget", "{fault:#}");
+}
+
+/// What the fault of such a regular expression says to do.
+#[test]
+fn a_regular_expression_that_does_not_recurse_matches_what_the_other_fails_at() {
+    let kiln = Kiln::builder().script(FAILING).workers(1).start();
+    kiln.get("/regex-remedy").expect(200, "fine");
+    assert!(faults(&kiln).is_empty());
 }
 
 /// What kills a worker from outside is no fault of a script.
