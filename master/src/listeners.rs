@@ -77,10 +77,20 @@ impl Listeners {
             listeners.add_worker(worker)?;
         }
         listeners.steered_to = workers;
-        for address in &listeners.addresses {
-            tracing::info!(%address, "listening");
-        }
+        listeners.tell_addresses();
         Ok(listeners)
+    }
+
+    fn tell_addresses(&self) {
+        for address in &self.addresses {
+            tracing::info!(%address, "listening");
+            let port = address.port();
+            let has_ipv4 = self.addresses.iter().any(|it| it.is_ipv4() && it.port() == port);
+            if address.is_ipv6() && address.ip().is_unspecified() && !has_ipv4 {
+                let remedy = format!("listen on 0.0.0.0:{port} as well, if IPv4 is wanted");
+                tracing::info!(%address, remedy, "this address is for IPv6 alone");
+            }
+        }
     }
 
     /// The addresses, with the ports that the kernel chose.
@@ -239,12 +249,15 @@ fn listening_socket(address: SocketAddr) -> nix::Result<(OwnedFd, SocketAddr)> {
     // The longest queue that the constant allows; net.core.somaxconn caps it further.
     listen(&socket, Backlog::MAXCONN)?;
     let bound: SockaddrStorage = getsockname(socket.as_raw_fd())?;
-    let port = match (bound.as_sockaddr_in(), bound.as_sockaddr_in6()) {
-        (Some(v4), _) => v4.port(),
-        (_, Some(v6)) => v6.port(),
-        _ => address.port(),
-    };
-    Ok((socket, SocketAddr::new(address.ip(), port)))
+    let ports = (bound.as_sockaddr_in(), bound.as_sockaddr_in6());
+    // The rest stays as it was: a link-local address is none without its interface.
+    let mut address = address;
+    match ports {
+        (Some(v4), _) => address.set_port(v4.port()),
+        (_, Some(v6)) => address.set_port(v6.port()),
+        _ => {}
+    }
+    Ok((socket, address))
 }
 
 fn unbound_socket(address: SocketAddr) -> nix::Result<OwnedFd> {
@@ -254,7 +267,7 @@ fn unbound_socket(address: SocketAddr) -> nix::Result<OwnedFd> {
     // Connections of a Kiln that was here before linger for a minute and must not hinder this one.
     setsockopt(&socket, sockopt::ReuseAddr, &true)?;
     if address.is_ipv6() {
-        // An address listens for what it says: [::] beside 0.0.0.0 is two addresses.
+        // An address listens for what it says, as in nginx: [::] beside 0.0.0.0 is two addresses.
         setsockopt(&socket, sockopt::Ipv6V6Only, &true)?;
     }
     Ok(socket)
@@ -345,6 +358,19 @@ mod tests {
         listeners.steer(3).unwrap();
         let _inside = connect(100);
         assert!(accepted(&listeners, 3) > 0);
+    }
+
+    /// The second worker's socket is bound to what the first one's was.
+    #[test]
+    fn an_address_keeps_its_interface() {
+        let loopback: SocketAddr = "[::1%1]:0".parse().unwrap();
+        let listeners = Listeners::bind(&[loopback], 2).unwrap();
+        match listeners.addresses()[0] {
+            SocketAddr::V6(address) => {
+                assert_eq!((address.scope_id(), address.port() > 0), (1, true))
+            }
+            SocketAddr::V4(address) => panic!("{address} is IPv4"),
+        }
     }
 
     #[test]
