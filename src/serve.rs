@@ -10,7 +10,7 @@ use std::time::Duration;
 use cache::Folder;
 use heritage::{Channel, CompileOutcome, Diagnostic, Inheritance, Severity};
 use image::Arena;
-use jit::{Cache, Job, Source, SymbolTable};
+use jit::{Cache, Job, PassedOver, Source, SymbolTable};
 use master::{CompileJob, Configured, Roles, StartError, Stopped};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use settings::Limits;
@@ -230,6 +230,12 @@ impl Roles for Children {
         });
         if !outcome.compiled {
             self.tell_unreadable(&mut outcome);
+        }
+        for PassedOver { path, why } in jit::passed_over(&self.script) {
+            let file = path.display().to_string();
+            outcome.counts.add(Severity::Warning);
+            let message = format!("it {why}");
+            outcome.diagnostics.push(Diagnostic::about(Severity::Warning, &file, message));
         }
         if let Some(error) = unusable {
             outcome.counts.add(Severity::Warning);

@@ -30,6 +30,7 @@ mod pch;
 mod place;
 mod refusal;
 mod refused;
+mod scripts;
 mod size;
 mod symbols;
 #[allow(unsafe_code)]
@@ -71,11 +72,10 @@ pub use pattern::matches;
 use place::Place;
 use refusal::Known;
 pub use refused::{Refused as RefusedSymbol, refused as refused_symbol};
+pub use scripts::{PassedOver, passed_over, scripts};
 use size::Part;
 pub use symbols::{SymbolGroup, SymbolTable, program_groups, worker_groups};
 
-/// Most scripts of one generation.
-const SCRIPTS_MAX: usize = 1024;
 /// The least that protections and mappings work with.
 const PAGE_BYTES: u64 = 4096;
 const SEARCH: &str = env!("KILN_SEARCH");
@@ -165,6 +165,12 @@ impl<'a> Source<'a> {
     }
 }
 
+/// Whether there is a processor of this name, `host` among them, and this machine can run its code; if
+/// not, why.
+pub fn check_cpu(name: &str) -> Result<(), String> {
+    Cpu::named(name).map(drop)
+}
+
 /// Compiles; whatever goes wrong is among the diagnostics.
 pub fn compile(job: &Job<'_>) -> CompileOutcome {
     let mut outcome = CompileOutcome::default();
@@ -197,7 +203,7 @@ fn run(job: &Job<'_>, outcome: &mut CompileOutcome) -> Result<(), Refused> {
     let named = job.what.path();
     let (paths, options, unit) = match job.what {
         Source::Scripts(path) => {
-            let paths = list_scripts(path).map_err(|error| outcome.refuse(path, error))?;
+            let paths = scripts(path).map_err(|error| outcome.refuse(path, error))?;
             (paths, vec![], Unit::Script)
         }
         Source::Program(it) => (vec![it.path.to_owned()], it.options(), Unit::Program),
@@ -370,36 +376,6 @@ fn check_sizes(paths: &[PathBuf], outcome: &mut CompileOutcome) -> Result<(), Re
         }
     }
     checked
-}
-
-/// The scripts of a path, in order.
-fn list_scripts(path: &Path) -> Result<Vec<PathBuf>, String> {
-    let found = fs::metadata(path).map_err(|error| format!("cannot be read: {error}"))?;
-    if !found.is_dir() {
-        return Ok(vec![path.to_owned()]);
-    }
-    let entries = fs::read_dir(path).map_err(|error| format!("cannot be read: {error}"))?;
-    let mut scripts = Vec::new();
-    for entry in entries {
-        let script = entry.map_err(|error| format!("cannot be read: {error}"))?.path();
-        if is_script(&script) {
-            // `./a.cc` is `a.cc` to everybody.
-            scripts.push(script.strip_prefix(".").map(Path::to_owned).unwrap_or(script));
-        }
-    }
-    scripts.sort();
-    match scripts.len() {
-        0 => Err("no script in this folder: their names end in .cc, .cpp or .cxx".into()),
-        count if count > SCRIPTS_MAX => Err(format!("{count} scripts, of {SCRIPTS_MAX} at most")),
-        _ => Ok(scripts),
-    }
-}
-
-/// Whether a file is a script, rather than a header or a script's test.
-fn is_script(path: &Path) -> bool {
-    let source = path.extension().is_some_and(|end| end == "cc" || end == "cpp" || end == "cxx");
-    let stem = path.file_stem().unwrap_or_default().to_string_lossy();
-    source && !stem.ends_with("_test") && !stem.starts_with('.') && path.is_file()
 }
 
 fn parent(path: &Path) -> PathBuf {
