@@ -70,7 +70,7 @@ pub(crate) struct Serve {
     #[arg(short, long, value_name = "N")]
     pub(crate) workers: Option<usize>,
     /// Address and port to listen on; may be repeated [default: 127.0.0.1:8080].
-    #[arg(short, long, value_name = "ADDRESS")]
+    #[arg(short, long, value_name = "ADDRESS", value_parser = listen)]
     pub(crate) listen: Vec<SocketAddr>,
     /// A script, or a folder of scripts that are asked in the order of their names.
     #[arg(short, long, value_name = "PATH")]
@@ -248,7 +248,8 @@ pub(crate) struct Run {
 #[derive(Args)]
 pub(crate) struct Demo {
     /// Address and port to listen on.
-    #[arg(short, long, value_name = "ADDRESS", default_value = "127.0.0.1:8080")]
+    #[arg(short, long, value_name = "ADDRESS", default_value = "127.0.0.1:8080",
+          value_parser = listen)]
     pub(crate) listen: SocketAddr,
     /// Folder of example scripts.
     #[arg(short, long, value_name = "PATH", default_value = "scripts")]
@@ -263,7 +264,8 @@ pub(crate) struct Demo {
 #[derive(Args)]
 pub(crate) struct Origin {
     /// Address and port to listen on; port 0 lets the system choose. The address is printed.
-    #[arg(short, long, value_name = "ADDRESS", default_value = "127.0.0.1:0")]
+    #[arg(short, long, value_name = "ADDRESS", default_value = "127.0.0.1:0",
+          value_parser = listen)]
     pub(crate) listen: SocketAddr,
     /// Name that it answers with.
     #[arg(short, long, default_value = "origin")]
@@ -271,4 +273,10 @@ pub(crate) struct Origin {
     /// End when the process that started this one does.
     #[arg(long, hide = true)]
     pub(crate) with_parent: bool,
+}
+
+/// Where to listen, in the words that `kiln config check` has for what is none.
+fn listen(text: &str) -> Result<SocketAddr, String> {
+    settings::check_listen(text).map_err(|wrong| format!("it {wrong}"))?;
+    text.parse().map_err(|error| format!("{error}"))
 }

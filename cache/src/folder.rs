@@ -59,6 +59,11 @@ pub struct Found {
 impl Folder {
     /// Opens it; none if there is none yet.
     pub fn open(path: &Path) -> Result<Option<Self>, Unusable> {
+        Self::open_for(path, geteuid())
+    }
+
+    /// Opens what is to be this user's alone, for whom it may be looked at before anybody becomes them.
+    pub fn open_for(path: &Path, user: Uid) -> Result<Option<Self>, Unusable> {
         let flags = OFlag::O_DIRECTORY | OFlag::O_CLOEXEC | OFlag::O_RDONLY | OFlag::O_NOFOLLOW;
         let folder = match open(path, flags, Mode::empty()) {
             Ok(folder) => folder,
@@ -67,8 +72,8 @@ impl Folder {
         };
         let found = fstat(&folder).map_err(|error| Unusable::Open { path: path.into(), error })?;
         let unsafe_because = |what| Unusable::Unsafe { path: path.to_owned(), what };
-        check_own(&found).map_err(unsafe_because)?;
-        check_above(path)?;
+        check_own(&found, user).map_err(unsafe_because)?;
+        check_above(path, user)?;
         Ok(Some(Self { folder }))
     }
 
@@ -79,7 +84,10 @@ impl Folder {
         let file = openat(&self.folder, name.to_string().as_str(), flags, Mode::empty()).ok()?;
         let found = fstat(&file).ok()?;
         let is_file = found.st_mode & SFlag::S_IFMT.bits() == SFlag::S_IFREG.bits();
-        if !is_file || check_own(&found).is_err() || found.st_size as u64 > FILE_BYTES_MAX {
+        if !is_file
+            || check_own(&found, geteuid()).is_err()
+            || found.st_size as u64 > FILE_BYTES_MAX
+        {
             return None;
         }
         // One copy: what was checked is what is used, whatever becomes of the file.
@@ -114,8 +122,8 @@ const GROUP_OR_OTHERS_WRITE: u32 = 0o022;
 const STICKY: u32 = 0o1000;
 
 /// What may not be true of the folder and the files in it.
-fn check_own(found: &FileStat) -> Result<(), &'static str> {
-    if found.st_uid != geteuid().as_raw() {
+fn check_own(found: &FileStat, user: Uid) -> Result<(), &'static str> {
+    if found.st_uid != user.as_raw() {
         return Err("belongs to another user");
     }
     if found.st_mode & GROUP_OR_OTHERS_WRITE != 0 {
@@ -125,14 +133,14 @@ fn check_own(found: &FileStat) -> Result<(), &'static str> {
 }
 
 /// The same of every folder above it: whoever can rename one can put another in its place.
-fn check_above(path: &Path) -> Result<(), Unusable> {
+fn check_above(path: &Path, user: Uid) -> Result<(), Unusable> {
     let whole = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
     for folder in whole.ancestors().skip(1) {
         let here = nix::fcntl::AT_FDCWD;
         let found = fstatat(here, folder, AtFlags::empty())
             .map_err(|error| Unusable::Open { path: folder.to_owned(), error })?;
         let owner = Uid::from_raw(found.st_uid);
-        let what = if !owner.is_root() && owner != geteuid() {
+        let what = if !owner.is_root() && owner != user {
             "belongs to another user"
         } else if found.st_mode & GROUP_OR_OTHERS_WRITE != 0 && found.st_mode & STICKY == 0 {
             "can be written by others"

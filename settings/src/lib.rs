@@ -7,7 +7,9 @@
 #![forbid(unsafe_code)]
 
 mod address;
+mod mistake;
 mod network;
+mod own;
 mod setting;
 mod statuses;
 
@@ -17,8 +19,9 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Deserializer, Serialize};
 
-pub use address::{check_server, check_upstream_name};
+pub use address::{canonical_server, check_listen, check_server, check_upstream_name};
 pub use network::{Network, NotANetwork};
+pub use own::own_listener;
 use setting::table;
 pub use setting::{Check, Kind, Setting};
 pub use statuses::{NotStatuses, Statuses};
@@ -50,7 +53,7 @@ table! {
     /// The file. Paths in it are relative to its folder.
     File {}
     {
-        /// Addresses and ports to listen on.
+        /// Addresses and ports to listen on. [::] is every IPv6 address and no IPv4 one, as in nginx: list 0.0.0.0 beside it.
         /// By default only this machine reaches Kiln, on a port that needs no privilege.
         listen: Vec<SocketAddr> = vec![LISTEN_DEFAULT.parse().expect("an address")], Kind::List {
             default: "[\"127.0.0.1:8080\"]",
@@ -66,22 +69,23 @@ table! {
             unit: "workers",
         };
         /// A script, or a folder of scripts that are asked in the order of their names.
+        /// In a folder their names end in .cc, .cpp or .cxx; those of their tests, in _test.cc and the like, are left out.
         script: Option<PathBuf> = None, Kind::Text {
             default: "none: --script must name it",
             takes: "a path",
-            check: setting::not_empty,
+            check: setting::path,
         };
         /// File for the master's process id, locked while it runs.
         pid_file: Option<PathBuf> = None, Kind::Text {
             default: "none",
             takes: "a path",
-            check: setting::not_empty,
+            check: setting::path,
         };
         /// Unix socket of `kiln reload` and `kiln status`.
         control: Option<PathBuf> = None, Kind::Text {
             default: "/run/kiln.sock, or kiln.sock in $XDG_RUNTIME_DIR when not root",
             takes: "a path",
-            check: setting::not_empty,
+            check: setting::path,
         };
         /// Networks whose X-Forwarded-Host, -Port and -Proto and Forwarded are kept.
         /// Those of everybody else are replaced, since anybody can write them; X-Forwarded-For is added to in either case.
@@ -134,13 +138,6 @@ table! {
             short_for: "servers",
             length_max: UPSTREAMS_MAX,
         };
-    }
-}
-
-fn check_listen(text: &str) -> Result<(), String> {
-    match text.parse::<SocketAddr>() {
-        Ok(_) => Ok(()),
-        Err(_) => Err("is not an address with a port, as in 0.0.0.0:8080 or [::]:8080".to_owned()),
     }
 }
 
@@ -275,7 +272,7 @@ table! {
         cache: Option<PathBuf> = None, Kind::Text {
             default: "$CACHE_DIRECTORY (systemd's CacheDirectory=), /var/cache/kiln for root, kiln in $XDG_CACHE_HOME or ~/.cache for others",
             takes: "a path",
-            check: setting::not_empty,
+            check: setting::path,
         };
         /// What debuggers and profilers see: with "lines" files and lines, with "full" variables and types as well.
         /// Lines alone compile faster; backtraces and profiles are the same.

@@ -131,6 +131,14 @@ pub(crate) fn not_empty(text: &str) -> Result<(), String> {
     if text.is_empty() { Err("is empty".to_owned()) } else { Ok(()) }
 }
 
+/// For paths, which no system call takes with a zero byte in it.
+pub(crate) fn path(text: &str) -> Result<(), String> {
+    match text.contains('\0') {
+        true => Err("has a zero byte, which no path may have".to_owned()),
+        false => not_empty(text),
+    }
+}
+
 /// Declares a table of `kiln.toml`: numbers first, then everything else.
 macro_rules! table {
     (

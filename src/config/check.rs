@@ -14,16 +14,30 @@ use settings::{File, Health, Kind, Limits, Setting};
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
+use super::Given;
 use super::document::{Document, beside};
 
 /// How alike two names must be (Jaro-Winkler) for one to be offered in place of the other.
 const LIKENESS_MIN: f64 = 0.8;
 
 /// A value with its place in the text.
-type Value<'t> = Spanned<DeValue<'t>>;
+pub(super) type Value<'t> = Spanned<DeValue<'t>>;
 
-/// Reads the text of a configuration, or says everything that is wrong with it.
-pub(super) fn read(path: &Path, text: &str) -> Result<File, Vec<Diagnostic>> {
+/// A text that was read, with what is to be said of it all the same.
+pub(super) struct Read<'t> {
+    pub(super) file: File,
+    pub(super) document: Document<'t>,
+    /// The text by its parts.
+    pub(super) root: Spanned<DeTable<'t>>,
+}
+
+/// Reads the text of a configuration, or says everything that is wrong with it. `given` is what the
+/// command line says in its place.
+pub(super) fn read<'t>(
+    path: &'t Path,
+    text: &'t str,
+    given: &Given<'_>,
+) -> Result<Read<'t>, Vec<Diagnostic>> {
     let mut document = Document::new(path, text);
     let (root, malformed) = DeTable::parse_recoverable(text);
     for error in malformed {
@@ -33,10 +47,10 @@ pub(super) fn read(path: &Path, text: &str) -> Result<File, Vec<Diagnostic>> {
     if document.is_right() {
         let mut check = Check { document: &mut document };
         check.table("", root.get_ref(), File::SETTINGS);
-        check.together(root.get_ref());
+        check.together(root.get_ref(), given);
     }
     if !document.is_right() {
-        return Err(document.into_errors());
+        return Err(document.into_diagnostics());
     }
     match toml::from_str::<File>(text) {
         Ok(mut file) => {
@@ -44,17 +58,17 @@ pub(super) fn read(path: &Path, text: &str) -> Result<File, Vec<Diagnostic>> {
             for named in [&mut file.script, &mut file.pid_file, &mut file.control, cache] {
                 *named = named.as_deref().map(|named| beside(path, named));
             }
-            Ok(file)
+            Ok(Read { file, document, root })
         }
         Err(error) => {
             document.error(error.span().unwrap_or(0..0), error.message());
-            Err(document.into_errors())
+            Err(document.into_diagnostics())
         }
     }
 }
 
-struct Check<'d, 't> {
-    document: &'d mut Document<'t>,
+pub(super) struct Check<'d, 't> {
+    pub(super) document: &'d mut Document<'t>,
 }
 
 impl Check<'_, '_> {
@@ -185,14 +199,10 @@ impl Check<'_, '_> {
     }
 
     /// What is wrong between values that are each right.
-    fn together(&mut self, root: &DeTable<'_>) {
-        if let Some(listen) = root.get("listen").and_then(|listen| listen.get_ref().as_array()) {
-            // Each port 0 becomes another one.
-            let fixed = |text: &str| !text.ends_with(":0");
-            let addresses =
-                listen.iter().filter_map(|address| Some((text(address)?, address.span())));
-            self.no_duplicates("listen", addresses.filter(|(text, _)| fixed(text)));
-        }
+    fn together(&mut self, root: &DeTable<'_>, given: &Given<'_>) {
+        self.addresses(root, given);
+        self.open_policy(root, given);
+        self.paths(root);
         if let Some(limits) = table(root, "limits") {
             let head_bytes = number(limits, "head_bytes", Limits::default().head_bytes);
             let line_bytes = number(limits, "line_bytes", 0);
@@ -271,18 +281,10 @@ impl Check<'_, '_> {
                 _ => addresses.extend(text(server).map(|text| (text, server.span()))),
             }
         }
-        self.no_duplicates(&format!("upstream {name}"), addresses);
-    }
-
-    fn no_duplicates<'a>(
-        &mut self,
-        whose: &str,
-        texts: impl IntoIterator<Item = (&'a str, Range<usize>)>,
-    ) {
         let mut seen = BTreeSet::new();
-        for (text, bytes) in texts {
-            if !seen.insert(text.to_ascii_lowercase()) {
-                self.document.error(bytes, format!("{whose}: {text:?} is given twice"));
+        for (text, bytes) in addresses {
+            if !seen.insert(settings::canonical_server(text)) {
+                self.document.error(bytes, format!("upstream {name}: {text:?} is given twice"));
             }
         }
     }
@@ -308,11 +310,11 @@ fn integer(value: &Value<'_>) -> Option<u64> {
     u64::from_str_radix(integer.as_str(), integer.radix()).ok()
 }
 
-fn text<'a>(value: &'a Value<'_>) -> Option<&'a str> {
+pub(super) fn text<'a>(value: &'a Value<'_>) -> Option<&'a str> {
     value.get_ref().as_str()
 }
 
-fn table<'a, 't>(parent: &'a DeTable<'t>, name: &str) -> Option<&'a DeTable<'t>> {
+pub(super) fn table<'a, 't>(parent: &'a DeTable<'t>, name: &str) -> Option<&'a DeTable<'t>> {
     parent.get(name)?.get_ref().as_table()
 }
 
@@ -358,13 +360,13 @@ fn place_of(name: &str) -> Option<String> {
 }
 
 /// The known name that is most like this one, if any is.
-fn nearest<'a>(name: &str, known: impl Iterator<Item = &'a str>) -> Option<&'a str> {
+pub(super) fn nearest<'a>(name: &str, known: impl Iterator<Item = &'a str>) -> Option<&'a str> {
     let like = |known: &'a str| (strsim::jaro_winkler(name, known), known);
     let alike = known.map(like).filter(|(likeness, _)| *likeness >= LIKENESS_MIN);
     alike.max_by(|(one, _), (other, _)| one.total_cmp(other)).map(|(_, known)| known)
 }
 
-fn offer(message: &mut String, near: Option<&str>) {
+pub(super) fn offer(message: &mut String, near: Option<&str>) {
     if let Some(near) = near {
         let _ = write!(message, "; did you mean `{near}`?");
     }

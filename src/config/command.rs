@@ -4,19 +4,20 @@ use std::io::{self, ErrorKind, Write};
 use std::path::Path;
 use std::process::ExitCode;
 
-use heritage::Diagnostic;
 use heritage::diagnostic::counted;
+use heritage::{Diagnostic, Severity};
 use serde::Serialize;
 use settings::File;
 
-use super::{load, print_errors, reference, show};
+use super::check::{self, Read};
+use super::{Given, load, machine, print_errors, reference, show, text_of};
 use crate::{EXIT_USAGE, cli};
 
 /// Runs one of the commands.
 pub(crate) fn run(command: &cli::ConfigCommand) -> anyhow::Result<ExitCode> {
     match command {
         cli::ConfigCommand::Check { config, json } => check(&config.path, *json),
-        cli::ConfigCommand::Show(config) => match load(&config.path) {
+        cli::ConfigCommand::Show(config) => match load(&config.path, &Given::default()) {
             Ok(file) => {
                 print(&show::toml(&file)?)?;
                 Ok(ExitCode::SUCCESS)
@@ -39,10 +40,7 @@ struct Checked {
 }
 
 fn check(path: &Path, json: bool) -> anyhow::Result<ExitCode> {
-    let (file, diagnostics) = match load(path) {
-        Ok(file) => (Some(file), Vec::new()),
-        Err(errors) => (None, errors),
-    };
+    let (file, diagnostics) = look(path);
     if json {
         let checked = Checked { ok: file.is_some(), diagnostics: diagnostics.clone() };
         print(&format!("{}\n", serde_json::to_string_pretty(&checked)?))?;
@@ -50,6 +48,7 @@ fn check(path: &Path, json: bool) -> anyhow::Result<ExitCode> {
     match file {
         Some(file) => {
             if !json {
+                print_errors(&diagnostics);
                 print(&format!("{}: ok: {}\n", path.display(), summary(&file)))?;
             }
             Ok(ExitCode::SUCCESS)
@@ -57,6 +56,20 @@ fn check(path: &Path, json: bool) -> anyhow::Result<ExitCode> {
         None if json => Ok(ExitCode::from(EXIT_USAGE)),
         None => Ok(refuse(&diagnostics)),
     }
+}
+
+/// What a file comes to on this machine, if a start would take it, and what is to be said of it.
+fn look(path: &Path) -> (Option<File>, Vec<Diagnostic>) {
+    let text = match text_of(path) {
+        Ok(text) => text,
+        Err(errors) => return (None, errors),
+    };
+    let Read { file, mut document, root } = match check::read(path, &text, &Given::default()) {
+        Ok(read) => read,
+        Err(errors) => return (None, errors),
+    };
+    machine::look(&mut document, root.get_ref(), &file);
+    (document.is_right().then_some(file), document.into_diagnostics())
 }
 
 /// Prints to whoever still listens: a pager may have seen enough.
@@ -69,7 +82,9 @@ fn print(text: &str) -> io::Result<()> {
 
 fn refuse(errors: &[Diagnostic]) -> ExitCode {
     print_errors(errors);
-    eprintln!("kiln: {} in the configuration", counted(errors.len(), "error"));
+    let is_error = |found: &&Diagnostic| found.severity == Severity::Error;
+    let count = errors.iter().filter(is_error).count();
+    eprintln!("kiln: {} in the configuration", counted(count, "error"));
     ExitCode::from(EXIT_USAGE)
 }
 

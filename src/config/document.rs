@@ -6,18 +6,18 @@ use std::path::{Path, PathBuf};
 
 use heritage::{Diagnostic, Position, Severity};
 
-/// Errors that are kept of one file. Whoever has more starts with these.
-const ERRORS_MAX: usize = 50;
+/// Messages that are kept of one file. Whoever has more starts with these.
+const MESSAGES_MAX: usize = 50;
 
 /// Characters that are shown of a source line.
 const LINE_CHARACTERS_MAX: usize = 160;
 
-/// A text with the errors found in it so far.
+/// A text with what was found in it so far.
 pub(super) struct Document<'t> {
     path: &'t Path,
     text: &'t str,
-    /// The bytes that each is about, and what is wrong with them.
-    found: Vec<(Range<usize>, String)>,
+    /// The bytes that each is about, and what is to be said of them.
+    found: Vec<(Range<usize>, Severity, String)>,
 }
 
 impl<'t> Document<'t> {
@@ -25,30 +25,50 @@ impl<'t> Document<'t> {
         Document { path, text, found: Vec::new() }
     }
 
+    /// Where the text is from.
+    pub(super) fn path(&self) -> &'t Path {
+        self.path
+    }
+
     /// Notes what is wrong with these bytes.
     pub(super) fn error(&mut self, bytes: Range<usize>, message: impl Into<String>) {
-        self.found.push((bytes, message.into()));
+        self.found.push((bytes, Severity::Error, message.into()));
+    }
+
+    /// Notes what may be wrong with these bytes, or come to be.
+    pub(super) fn warning(&mut self, bytes: Range<usize>, message: impl Into<String>) {
+        self.found.push((bytes, Severity::Warning, message.into()));
+    }
+
+    /// Notes what is right, and may not be what was meant.
+    pub(super) fn note(&mut self, bytes: Range<usize>, message: impl Into<String>) {
+        self.found.push((bytes, Severity::Note, message.into()));
     }
 
     pub(super) fn is_right(&self) -> bool {
-        self.found.is_empty()
+        self.found.iter().all(|(_, severity, _)| *severity != Severity::Error)
     }
 
     /// Everything that was found, in the order of the text.
-    pub(super) fn into_errors(mut self) -> Vec<Diagnostic> {
+    pub(super) fn into_diagnostics(mut self) -> Vec<Diagnostic> {
         let mut found = std::mem::take(&mut self.found);
-        found.sort_by_key(|(bytes, _)| bytes.start);
+        found.sort_by_key(|(bytes, ..)| bytes.start);
         let total = found.len();
-        let first = found.into_iter().take(ERRORS_MAX);
-        let mut errors: Vec<Diagnostic> =
-            first.map(|(bytes, message)| self.diagnostic(bytes, message)).collect();
-        if total > ERRORS_MAX {
-            errors.push(about(self.path, format!("there are {} more errors", total - ERRORS_MAX)));
+        // Of too many, errors are the last to go.
+        if total > MESSAGES_MAX {
+            found.sort_by_key(|(_, severity, _)| *severity != Severity::Error);
         }
-        errors
+        let first = found.into_iter().take(MESSAGES_MAX);
+        let mut told: Vec<Diagnostic> =
+            first.map(|(bytes, severity, text)| self.diagnostic(bytes, severity, text)).collect();
+        if total > MESSAGES_MAX {
+            let message = format!("there are {} more messages", total - MESSAGES_MAX);
+            told.push(Diagnostic::about(Severity::Note, &self.path.display().to_string(), message));
+        }
+        told
     }
 
-    fn diagnostic(&self, bytes: Range<usize>, message: String) -> Diagnostic {
+    fn diagnostic(&self, bytes: Range<usize>, severity: Severity, message: String) -> Diagnostic {
         let start = self.boundary(bytes.start);
         let line_start = self.text[..start].rfind('\n').map_or(0, |end| end + 1);
         let line_end = self.text[start..].find('\n').map_or(self.text.len(), |end| start + end);
@@ -65,7 +85,7 @@ impl<'t> Document<'t> {
         let shown = LINE_CHARACTERS_MAX.saturating_sub(column);
         let underline = format!("^{}", "~".repeat((width - 1).min(shown)));
         let file = self.path.display().to_string();
-        let mut rendered = format!("{file}:{line}:{column}: error: {message}\n");
+        let mut rendered = format!("{file}:{line}:{column}: {}: {message}\n", severity.name());
         rendered.push_str(&format!("{line:5} | {}\n", source.trim_end()));
         if column <= LINE_CHARACTERS_MAX {
             rendered.push_str(&format!("      | {indent}{underline}\n"));
@@ -77,7 +97,7 @@ impl<'t> Document<'t> {
             column: number(column),
             end: Some(end),
             rendered,
-            ..Diagnostic::about(Severity::Error, &file, message)
+            ..Diagnostic::about(severity, &file, message)
         }
     }
 

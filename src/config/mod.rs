@@ -1,20 +1,23 @@
 //! From arguments and `kiln.toml` to settings: everything is checked here, before anything starts
 //! and again before a reload changes anything.
 //!
-//! `settings` declares what there is; `document` and `check` read a file and say what is wrong with
-//! it; `command` is `kiln config`, with `reference` and `show`. What is given on the command line
+//! `settings` declares what there is; `document`, `check` and `together` read a file and say what is
+//! wrong with it, `machine` what this machine does not have of it; `command` is `kiln config`, with `reference` and `show`. What is given on the command line
 //! wins over the file. No name is looked up here, so that a reload never waits for a resolver.
 
 mod check;
 pub(crate) mod command;
 mod document;
+mod machine;
 mod reference;
 mod show;
+mod together;
 
 use std::collections::BTreeMap;
 use std::fs;
 use std::hash::{BuildHasher, RandomState};
 use std::io::Read;
+use std::net::SocketAddr;
 use std::num::NonZeroUsize;
 use std::os::unix::fs::FileTypeExt;
 use std::path::{Path, PathBuf};
@@ -59,7 +62,7 @@ impl Config {
                     "a pipe cannot be read again at a reload".to_owned(),
                 )]);
             }
-            Some(path) => load(path)?,
+            Some(path) => load(path, &Given::by(arguments))?,
             None => File::default(),
         };
         override_with(arguments, &mut file)
@@ -145,8 +148,30 @@ impl Config {
     }
 }
 
+/// What the command line says in the place of a file, or beside it.
+#[derive(Default)]
+struct Given<'a> {
+    /// Where to listen, if it says so.
+    listen: &'a [SocketAddr],
+    /// Names of upstreams that it adds or replaces.
+    upstreams: Vec<&'a str>,
+}
+
+impl<'a> Given<'a> {
+    fn by(arguments: &'a cli::Serve) -> Self {
+        let names = arguments.upstream.iter().filter_map(|argument| argument.split_once('='));
+        Given { listen: &arguments.listen, upstreams: names.map(|(name, _)| name).collect() }
+    }
+}
+
 /// Reads a file and checks everything in it.
-fn load(path: &Path) -> Result<File, Vec<Diagnostic>> {
+fn load(path: &Path, given: &Given<'_>) -> Result<File, Vec<Diagnostic>> {
+    let text = text_of(path)?;
+    Ok(check::read(path, &text, given)?.file)
+}
+
+/// The text of a file that is not longer than any has to be.
+fn text_of(path: &Path) -> Result<String, Vec<Diagnostic>> {
     let unreadable = |error| vec![about(path, format!("cannot read the configuration: {error}"))];
     let mut text = String::new();
     let file = fs::File::open(path).map_err(unreadable)?;
@@ -154,7 +179,7 @@ fn load(path: &Path) -> Result<File, Vec<Diagnostic>> {
     if length as u64 > FILE_BYTES_MAX {
         return Err(vec![about(path, format!("it has more than {} MiB", FILE_BYTES_MAX >> 20))]);
     }
-    check::read(path, &text)
+    Ok(text)
 }
 
 fn override_with(arguments: &cli::Serve, file: &mut File) -> anyhow::Result<()> {
@@ -181,7 +206,22 @@ fn override_with(arguments: &cli::Serve, file: &mut File) -> anyhow::Result<()> 
     if let Some(cpu) = &arguments.cpu {
         file.compile.cpu.clone_from(cpu);
     }
-    file.upstreams.extend(upstreams(&arguments.upstream)?);
+    let given = upstreams(&arguments.upstream)?;
+    refuse_own(&given, &file.listen)?;
+    file.upstreams.extend(given);
+    Ok(())
+}
+
+/// Refuses upstreams of the command line that lead here; those of the file were looked at there.
+fn refuse_own(upstreams: &BTreeMap<String, Upstream>, listen: &[SocketAddr]) -> anyhow::Result<()> {
+    let local = machine::local_addresses();
+    for (name, upstream) in upstreams {
+        for Server { address, .. } in &upstream.servers {
+            if let Some(listener) = settings::own_listener(address, listen, &local) {
+                bail!("--upstream: {}", together::own_server(name, address, listener));
+            }
+        }
+    }
     Ok(())
 }
 

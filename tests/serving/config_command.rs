@@ -87,8 +87,8 @@ fn a_value_that_is_none_is_told_with_what_could_be_written() {
     check(
         "listen = ['localhost:80', 80]\ntrusted_proxies = ['10.0.0.0/40']\nscript = ''\n",
         &[
-            "1:11: error: listen: \"localhost:80\" is not an address with a port, \
-             as in 0.0.0.0:8080 or [::]:8080",
+            "1:11: error: listen: \"localhost:80\" has a name, and takes an address: \
+             write \"127.0.0.1:80\"",
             "1:27: error: listen takes addresses with ports, not an integer",
             "2:20: error: trusted_proxies: \"10.0.0.0/40\" is not a network in CIDR notation, \
              as in 10.0.0.0/8, or an address",
@@ -102,10 +102,10 @@ fn wrong_servers_are_told_one_by_one() {
     check(
         "[upstreams]\nweb = ['a:1', 'b', '::1:80', 'a:1', { weight = 1001 }]\n",
         &[
-            "2:15: error: upstreams.web.servers: \"b\" is not an address with a port, \
-             as in 10.0.0.1:80 or web.internal:80",
+            "2:15: error: upstreams.web.servers: \"b\" is not an address with a port: write \"b:80\", \
+             or another port in its place",
             "2:20: error: upstreams.web.servers: \"::1:80\" is an IPv6 address without brackets: \
-             write [::1]:80",
+             write \"[::1]:80\", or another port",
             "2:30: error: upstream web: \"a:1\" is given twice",
             "2:37: error: a server of upstream web has no address",
             "2:48: error: upstreams.web.servers.weight = 1001 is not between 1 and 1000 parts; \
@@ -175,6 +175,7 @@ fn a_right_file_is_ok_with_a_summary() {
     let folder = written(
         "workers = 2\nscript = 'site.cc'\n[upstreams]\nweb = ['a:1', { address = 'b:1', weight = 2 }]\n",
     );
+    fs::write(folder.path().join("site.cc"), "").expect("a script is written");
     let checked = config(&folder, "check", &[]);
     assert_eq!(checked.code(), Some(0), "{checked:?}");
     let path = folder.path().display();
@@ -257,6 +258,8 @@ fn the_examples_of_the_documents_are_right() {
         let text = fs::read_to_string(path).expect("it is there");
         let example = text.split("```toml\n").nth(1).and_then(|rest| rest.split("```").next());
         let folder = written(example.unwrap_or_else(|| panic!("no example in {document}")));
+        fs::create_dir(folder.path().join("scripts")).expect("a folder");
+        fs::write(folder.path().join("scripts/site.cc"), "").expect("a script is written");
         let checked = config(&folder, "check", &[]);
         assert_eq!(checked.code(), Some(0), "{document}: {checked:?}");
     }

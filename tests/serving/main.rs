@@ -10,6 +10,7 @@ mod cache;
 mod compile_limits;
 mod config;
 mod config_command;
+mod config_machine;
 mod control;
 mod crash;
 mod departures;
