@@ -321,7 +321,7 @@ table! {
         fields: Vec<String> = SHOWN_FIELDS.map(str::to_owned).to_vec(), Kind::List {
             default: "[\"host\", \"user-agent\", \"accept\", \"accept-encoding\", \"content-type\", \"content-length\"]",
             takes: "names of fields",
-            check: setting::not_empty,
+            check: setting::field_name,
             table: &[],
             length_max: FIELDS_MAX as usize,
         };
@@ -348,19 +348,19 @@ table! {
         user: Option<String> = None, Kind::Text {
             default: "none: all are who started Kiln",
             takes: "a user",
-            check: setting::not_empty,
+            check: setting::identity,
         };
         /// Group that they become, by name or number. They are in no other.
         group: Option<String> = None, Kind::Text {
             default: "the group of process.user",
             takes: "a group",
-            check: setting::not_empty,
+            check: setting::identity,
         };
         /// Group whose members may use the control socket, beside whoever started Kiln.
         control_group: Option<String> = None, Kind::Text {
             default: "none",
             takes: "a group",
-            check: setting::not_empty,
+            check: setting::identity,
         };
     }
 }
@@ -712,6 +712,16 @@ mod tests {
             assert!(check_via(via).is_err(), "{via:?}");
         }
         assert_eq!(Worker::default().via_name(), Some("kiln"));
+    }
+
+    #[test]
+    fn a_user_is_no_number_that_changes_nothing() {
+        for right in ["www-data", "0", "65534", "4294967294"] {
+            assert_eq!(setting::identity(right), Ok(()), "{right}");
+        }
+        for wrong in ["", "4294967295"] {
+            assert!(setting::identity(wrong).is_err(), "{wrong}");
+        }
     }
 
     #[test]

@@ -20,7 +20,13 @@ pub(crate) struct Url<'t> {
 impl<'t> Url<'t> {
     /// The parts of a text that has a scheme.
     pub(crate) fn of(text: &'t str) -> Option<Self> {
-        let (scheme, after) = text.split_once("://")?;
+        let (scheme, after) = match text.strip_prefix("//") {
+            Some(after) => ("", after),
+            None => text.split_once("://").or_else(|| {
+                let (scheme, after) = text.split_once(":/")?;
+                matches!(scheme, "http" | "https").then_some((scheme, after))
+            })?,
+        };
         let (authority, rest) = split_path(after);
         Some(Url { scheme, authority: without_user(authority), rest })
     }
@@ -31,7 +37,10 @@ impl<'t> Url<'t> {
 pub(crate) fn of(text: &str, is_right: impl Fn(&str) -> bool) -> Option<String> {
     let trimmed = text.trim();
     if trimmed != text {
-        return is_right(trimmed).then(|| format!("has a blank at an end: write {trimmed:?}"));
+        return match is_right(trimmed) {
+            true => Some(format!("has a blank at an end: write {trimmed:?}")),
+            false => of(trimmed, is_right),
+        };
     }
     if let Some(url) = Url::of(text) {
         return Some(url.told(is_right));
@@ -43,24 +52,19 @@ pub(crate) fn of(text: &str, is_right: impl Fn(&str) -> bool) -> Option<String> 
                 .to_owned(),
         );
     }
-    let apart = |byte: char| byte == ',' || byte == ';' || byte.is_whitespace();
-    let words: Vec<&str> = text.split(apart).filter(|word| !word.is_empty()).collect();
-    if let [first, others @ ..] = &words[..]
-        && !others.is_empty()
-    {
-        return Some(match words.iter().all(|word| is_right(word)) {
-            true => format!("is more than one address: write {}", listed(&words)),
-            false => format!("is more than an address with a port: write {first:?} alone"),
-        });
+    if let Some(wrong) = more_than_one(text, &is_right) {
+        return Some(wrong);
     }
     let (authority, rest) = split_path(text);
     let bare = without_user(authority);
     if bare != text {
-        let what = if rest.is_empty() { "a user" } else { "a path" };
+        let what = match rest {
+            "" => "a user in front of its address",
+            _ => "a path behind its address",
+        };
         let port = with_port(bare, PORT);
-        return [bare, &port].iter().find(|mended| is_right(mended)).map(|mended| {
-            format!("has {what}, and takes an address with a port: write {mended:?}")
-        });
+        let mended = [bare, &*port].into_iter().find(|mended| is_right(mended));
+        return mended.map(|mended| format!("has {what}: write {mended:?}"));
     }
     brackets(text, &is_right).or_else(|| {
         let mended = with_port(text, PORT);
@@ -70,9 +74,30 @@ pub(crate) fn of(text: &str, is_right: impl Fn(&str) -> bool) -> Option<String> 
     })
 }
 
+/// Lists in one string, what belongs elsewhere behind an address, blanks within one.
+fn more_than_one(text: &str, is_right: impl Fn(&str) -> bool) -> Option<String> {
+    let apart = |character: char| matches!(character, ',' | ';') || character.is_whitespace();
+    let words: Vec<&str> = text.split(apart).filter(|word| !word.is_empty()).collect();
+    let joined: String = text.chars().filter(|character| !character.is_whitespace()).collect();
+    match &words[..] {
+        [] | [_] => None,
+        words if words.iter().all(|word| is_right(word)) => {
+            let words: Vec<String> = words.iter().map(|word| format!("{word:?}")).collect();
+            Some(format!("is more than one address: write {}", words.join(", ")))
+        }
+        [first, ..] if is_right(first) => {
+            Some(format!("is more than an address with a port: write {first:?} alone"))
+        }
+        _ => is_right(&joined).then(|| format!("has a blank in it: write {joined:?}")),
+    }
+}
+
 /// What is wrong with a text that says where to listen.
 pub(crate) fn of_listener(text: &str) -> Option<String> {
-    let (host, port) = text.rsplit_once(':').unwrap_or(("", text));
+    let (host, port) = match text {
+        "localhost" => (text, PORT),
+        text => text.rsplit_once(':').unwrap_or(("", text)),
+    };
     let port: u16 = port.bytes().all(|byte| byte.is_ascii_digit()).then(|| port.parse().ok())??;
     match host {
         "" | "*" => Some(format!(
@@ -80,7 +105,7 @@ pub(crate) fn of_listener(text: &str) -> Option<String> {
              \"[::]:{port}\" for every IPv6 address, or \"127.0.0.1:{port}\" for this machine alone"
         )),
         "localhost" => {
-            Some(format!("has a name, and takes an address: write \"127.0.0.1:{port}\""))
+            Some(format!("is a name, and an address is wanted: write \"127.0.0.1:{port}\""))
         }
         _ => None,
     }
@@ -126,7 +151,14 @@ fn brackets(text: &str, is_right: impl Fn(&str) -> bool) -> Option<String> {
     if text.parse::<Ipv6Addr>().is_ok() {
         return write(format!("[{text}]:{PORT}"));
     }
-    let (inside, after) = text.strip_prefix('[')?.split_once(']')?;
+    let bracketed = text.strip_prefix('[').and_then(|text| text.split_once(']'));
+    let (inside, after) = match bracketed {
+        Some(bracketed) => bracketed,
+        None => (
+            text.split_once('%').filter(|(it, _)| it.parse::<Ipv6Addr>().is_ok()).map(|_| text)?,
+            "",
+        ),
+    };
     let port = after.strip_prefix(':').unwrap_or(PORT);
     if let Some((address, _)) = inside.split_once('%') {
         let mended = format!("[{address}%2]:{port}");
@@ -158,10 +190,6 @@ fn without_user(authority: &str) -> &str {
     authority.rsplit_once('@').map_or(authority, |(_, host)| host)
 }
 
-fn listed(words: &[&str]) -> String {
-    words.iter().map(|word| format!("{word:?}")).collect::<Vec<_>>().join(", ")
-}
-
 #[cfg(test)]
 mod tests {
     use crate::{check_listen, check_server};
@@ -191,23 +219,21 @@ mod tests {
         server("http://", "is a URL: write the address and the port alone, as in 10.0.0.1:80");
         server("http://web:99999/", "is a URL: write the address and the port alone");
         server("unix:///run/web.sock", "is a Unix socket");
+        server("http:/web:80", "is a URL: write \"web:80\"");
+        server("//web:80/a", "is a URL: write \"web:80\"");
         listener("http://0.0.0.0:8080/", "is a URL: write \"0.0.0.0:8080\"");
     }
 
     #[test]
     fn what_stands_around_an_address_is_named() {
-        server(
-            "10.0.0.1:80/",
-            "has a path, and takes an address with a port: write \"10.0.0.1:80\"",
-        );
+        server("10.0.0.1:80/", "has a path behind its address: write \"10.0.0.1:80\"");
         server("web/api", "write \"web:80\"");
-        server(
-            "me@10.0.0.1:80",
-            "has a user, and takes an address with a port: write \"10.0.0.1:80\"",
-        );
+        server("me@10.0.0.1:80", "has a user in front of its address: write \"10.0.0.1:80\"");
         server(" 10.0.0.1:80", "has a blank at an end: write \"10.0.0.1:80\"");
         server("10.0.0.1:80\n", "has a blank at an end");
+        server(" http://10.0.0.1:80", "is a URL: write \"10.0.0.1:80\"");
         server("a:1, b:2", "is more than one address: write \"a:1\", \"b:2\"");
+        server("10.0.0.1: 80", "has a blank in it: write \"10.0.0.1:80\"");
         server("a:1 weight=3", "is more than an address with a port: write \"a:1\" alone");
         server("/run/web.sock", "is a Unix socket");
         server("unix:/run/web.sock", "is a Unix socket");
@@ -233,6 +259,7 @@ mod tests {
         server("2001:db8:0:0:0:0:0:2:81", "write \"[2001:db8:0:0:0:0:0:2]:81\"");
         server("[10.0.0.1]:80", "which are for IPv6: write \"10.0.0.1:80\"");
         server("[web]", "which are for IPv6: write \"web:80\"");
+        server("fe80::1%eth0", "as in \"[fe80::1%2]:80\"");
         server("[fe80::1%eth0]:80", "as in \"[fe80::1%2]:80\"");
         listener("::", "write \"[::]:80\"");
         listener(":::80", "write \"[::]:80\"");
@@ -243,6 +270,7 @@ mod tests {
         listener("8080", "has no address: write \"0.0.0.0:8080\"");
         listener(":8080", "has no address: write \"0.0.0.0:8080\"");
         listener("*:8080", "\"127.0.0.1:8080\" for this machine alone");
-        listener("localhost:8080", "has a name, and takes an address: write \"127.0.0.1:8080\"");
+        listener("localhost", "is a name, and an address is wanted: write \"127.0.0.1:80\"");
+        listener("localhost:8080", "is a name, and an address is wanted: write \"127.0.0.1:8080\"");
     }
 }

@@ -131,6 +131,24 @@ pub(crate) fn not_empty(text: &str) -> Result<(), String> {
     if text.is_empty() { Err("is empty".to_owned()) } else { Ok(()) }
 }
 
+/// For users and groups, by name or number.
+pub(crate) fn identity(text: &str) -> Result<(), String> {
+    // setresuid(2) takes -1 for "as before": who is to be nobody would be root.
+    match text.parse() {
+        Ok(u32::MAX) => Err("is the number by which the kernel means no change".to_owned()),
+        _ => not_empty(text),
+    }
+}
+
+/// For names of field lines (RFC 9110, section 5.1).
+pub(crate) fn field_name(text: &str) -> Result<(), String> {
+    let is_token = |byte: u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte);
+    match !text.is_empty() && text.bytes().all(is_token) {
+        true => Ok(()),
+        false => Err("is not the name of a field, as in user-agent".to_owned()),
+    }
+}
+
 /// For paths, which no system call takes with a zero byte in it.
 pub(crate) fn path(text: &str) -> Result<(), String> {
     match text.contains('\0') {

@@ -202,6 +202,7 @@ impl Check<'_, '_> {
     fn together(&mut self, root: &DeTable<'_>, given: &Given<'_>) {
         self.addresses(root, given);
         self.open_policy(root, given);
+        self.budgets(root);
         self.paths(root);
         if let Some(limits) = table(root, "limits") {
             let head_bytes = number(limits, "head_bytes", Limits::default().head_bytes);
@@ -319,7 +320,7 @@ pub(super) fn table<'a, 't>(parent: &'a DeTable<'t>, name: &str) -> Option<&'a D
 }
 
 /// The number of this name in a table, or what counts if it is not there.
-fn number(table: &DeTable<'_>, name: &str, default: u64) -> u64 {
+pub(super) fn number(table: &DeTable<'_>, name: &str, default: u64) -> u64 {
     table.get(name).and_then(integer).unwrap_or(default)
 }
 

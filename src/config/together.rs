@@ -7,12 +7,12 @@ use std::net::SocketAddr;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
-use settings::{File, own_listener};
+use settings::{Faults, File, Limits, own_listener};
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
 use super::Given;
-use super::check::{Check, Value, nearest, offer, table, text};
+use super::check::{Check, Value, nearest, number, offer, table, text};
 use super::document::beside;
 use super::machine::local_addresses;
 
@@ -40,6 +40,10 @@ impl Check<'_, '_> {
         let Some(list) = root.get("listen").and_then(|listen| listen.get_ref().as_array()) else {
             return File::default().listen;
         };
+        if list.is_empty() {
+            let span = root["listen"].span();
+            self.document.error(span, "listen: there is no address, as in [\"0.0.0.0:8080\"]");
+        }
         let mut listen: Vec<SocketAddr> = Vec::new();
         for value in list.iter() {
             let Some(address) = text(value).and_then(|text| text.parse::<SocketAddr>().ok()) else {
@@ -99,6 +103,29 @@ impl Check<'_, '_> {
                 self.document.error(value.span(), message);
             }
             _ => {}
+        }
+    }
+
+    /// Budgets of which another one is used up first.
+    pub(super) fn budgets(&mut self, root: &DeTable<'_>) {
+        let (faults, limits) = (Faults::default(), Limits::default());
+        let memory = ("limits", "script_memory_bytes", limits.script_memory_bytes);
+        for (name, default, (outer_table, outer_name, outer_default)) in [
+            ("hook_cpu_ms", faults.hook_cpu_ms, ("faults", "hook_wall_ms", faults.hook_wall_ms)),
+            ("request_memory_bytes", faults.request_memory_bytes, memory),
+        ] {
+            let outer_place = table(root, outer_table);
+            let outer =
+                outer_place.map_or(outer_default, |it| number(it, outer_name, outer_default));
+            let Some(place) = table(root, "faults") else { continue };
+            let inner = number(place, name, default);
+            if let (true, Some(value)) = (inner > outer, place.get(name)) {
+                let message = format!(
+                    "faults.{name} = {inner} is never reached: {outer_table}.{outer_name} = {outer} is \
+                     less"
+                );
+                self.document.warning(value.span(), message);
+            }
         }
     }
 

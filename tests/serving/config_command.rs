@@ -87,7 +87,7 @@ fn a_value_that_is_none_is_told_with_what_could_be_written() {
     check(
         "listen = ['localhost:80', 80]\ntrusted_proxies = ['10.0.0.0/40']\nscript = ''\n",
         &[
-            "1:11: error: listen: \"localhost:80\" has a name, and takes an address: \
+            "1:11: error: listen: \"localhost:80\" is a name, and an address is wanted: \
              write \"127.0.0.1:80\"",
             "1:27: error: listen takes addresses with ports, not an integer",
             "2:20: error: trusted_proxies: \"10.0.0.0/40\" is not a network in CIDR notation, \

@@ -216,6 +216,22 @@ fn an_open_policy_needs_one_upstream_to_go_to() {
 }
 
 #[test]
+fn what_has_no_effect_or_another_one_is_told() {
+    refused(&folder("listen = []\n"), "listen: there is no address, as in [\"0.0.0.0:8080\"]");
+    refused(&folder("process.user = '4294967295'\n"), "by which the kernel means no change");
+    refused(&folder("faults.fields = ['user agent']\n"), "is not the name of a field");
+    let cpu =
+        "warning: faults.hook_cpu_ms = 10000 is never reached: faults.hook_wall_ms = 5000 is less";
+    taken(&folder("faults.hook_cpu_ms = 10000\n"), cpu);
+    taken(&folder("faults = { hook_cpu_ms = 10000, hook_wall_ms = 10000 }\n"), "");
+    let memory = "faults.request_memory_bytes = 268435456 is never reached";
+    let less = "faults.request_memory_bytes = 268435456\nlimits.script_memory_bytes = 1048576\n";
+    taken(&folder(less), memory);
+    // A default is nobody's mistake.
+    taken(&folder("limits.script_memory_bytes = 1048576\n"), "");
+}
+
+#[test]
 fn what_is_given_twice_is_found_however_it_is_written() {
     let servers =
         |one: &str, other: &str| folder(&format!("upstreams.web = ['{one}', '{other}']\n"));
