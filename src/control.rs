@@ -326,9 +326,9 @@ fn print_faults(faults: &[FaultStatus]) {
             fault.hook
         );
         let at = fault.request.as_ref();
-        let at = at.map(|request| format!(" at {} {}", request.method, request.target));
+        let at = at.map(|request| format!("at {} {}: ", request.method, request.target));
         let message = fault.printable_message();
-        println!("    {FAINT}{message}{}{FAINT:#}", at.unwrap_or_default());
+        println!("    {FAINT}{}{message}{FAINT:#}", at.unwrap_or_default());
     }
     print_before(before);
 }
