@@ -78,6 +78,7 @@ fn compile(arguments: &cli::Check) -> anyhow::Result<CompileOutcome> {
     let config = match config {
         Ok(config) => config,
         Err(diagnostics) => return Ok(refused(diagnostics)),
+        include: arguments.include.clone(),
     };
     let outcome = serve::compile(config)?;
     Ok(outcome.unwrap_or_else(|failed| refused(vec![*failed])))

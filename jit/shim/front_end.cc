@@ -111,6 +111,15 @@ private:
     }
     llvm::sys::path::remove_dots(path, /*remove_dot_dot=*/true);
     return std::string(path);
+    // Below a link, the parent is another one than the text of the path says. What cannot be followed is
+    // not there, or an embedded header's folder.
+    size_t up = (StringRef(path) + "/").str().rfind("/../");
+    llvm::SmallString<256> parent;
+    if (files.follows_links && up != StringRef::npos &&
+        !llvm::sys::fs::real_path(StringRef(path).take_front(up + 3), parent)) {
+      parent += StringRef(path).drop_front(up + 3);
+      path = parent;
+    }
   }
 
   const kshim_files &files;

@@ -19,6 +19,7 @@ mod front_end;
 mod headers;
 #[allow(unsafe_code)] // The binary's own ELF header, where the linker says it is.
 mod identity;
+mod includes;
 #[allow(unsafe_code)] // LLVM's C API for constants, which inkwell does not wrap.
 mod initialisers;
 mod ir;
@@ -32,13 +33,13 @@ mod refusal;
 mod refused;
 mod size;
 mod symbols;
+mod source;
 #[allow(unsafe_code)]
 // LLVM's C API for assembly outside of functions, which inkwell does not wrap.
 mod system_calls;
 mod told;
 
 use std::collections::HashMap;
-use std::fs;
 use std::mem::ManuallyDrop;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
@@ -74,8 +75,7 @@ pub use refused::{Refused as RefusedSymbol, refused as refused_symbol};
 use size::Part;
 pub use symbols::{SymbolGroup, SymbolTable, program_groups, worker_groups};
 
-/// Most scripts of one generation.
-const SCRIPTS_MAX: usize = 1024;
+pub use source::{Program, Scripts, Source};
 /// The least that protections and mappings work with.
 const PAGE_BYTES: u64 = 4096;
 const SEARCH: &str = env!("KILN_SEARCH");
@@ -113,58 +113,6 @@ pub enum Debug {
     Lines,
 }
 
-/// Source text.
-#[derive(Clone, Copy, Debug)]
-pub enum Source<'a> {
-    /// One script, or a folder of scripts that are asked in the order of their names.
-    Scripts(&'a Path),
-    /// A C++ program with `main`.
-    Program(Program<'a>),
-}
-
-/// A program, and what its author says about how to compile it.
-#[derive(Clone, Copy, Debug)]
-pub struct Program<'a> {
-    /// Its file.
-    pub path: &'a Path,
-    /// Folders where headers are looked for, before the standard ones; they may be read like the
-    /// program's own.
-    pub include: &'a [PathBuf],
-    /// Macros, in the form `NAME` or `NAME=VALUE`.
-    pub define: &'a [String],
-}
-
-impl Program<'_> {
-    /// As Clang takes it.
-    fn options(&self) -> Vec<String> {
-        let include = self.include.iter().map(|folder| format!("-I{}", folder.display()));
-        include.chain(self.define.iter().map(|define| format!("-D{define}"))).collect()
-    }
-
-    /// Folders that it may read.
-    fn roots(&self) -> Vec<PathBuf> {
-        [parent(self.path)].into_iter().chain(self.include.iter().cloned()).collect()
-    }
-}
-
-impl<'a> Source<'a> {
-    fn path(&self) -> &'a Path {
-        match self {
-            Self::Scripts(path) => path,
-            Self::Program(program) => program.path,
-        }
-    }
-
-    /// The folders that all its own files are below.
-    pub fn roots(&self) -> Vec<PathBuf> {
-        match self {
-            Self::Scripts(path) if path.is_dir() => vec![path.to_path_buf()],
-            Self::Scripts(path) => vec![parent(path)],
-            Self::Program(program) => program.roots(),
-        }
-    }
-}
-
 /// Compiles; whatever goes wrong is among the diagnostics.
 pub fn compile(job: &Job<'_>) -> CompileOutcome {
     let mut outcome = CompileOutcome::default();
@@ -195,17 +143,13 @@ struct Refused;
 fn run(job: &Job<'_>, outcome: &mut CompileOutcome) -> Result<(), Refused> {
     ffi::report_crashes(job.report.pipe());
     let named = job.what.path();
-    let (paths, options, unit) = match job.what {
-        Source::Scripts(path) => {
-            let paths = list_scripts(path).map_err(|error| outcome.refuse(path, error))?;
-            (paths, vec![], Unit::Script)
-        }
-        Source::Program(it) => (vec![it.path.to_owned()], it.options(), Unit::Program),
-    };
-    check_sizes(&paths, outcome)?;
+    let unit = job.what.unit();
+    let options = job.what.options();
+    let paths = job.what.files().map_err(|error| outcome.refuse(named, error))?;
+    let files = ScriptFiles::new(unit, &job.what.reads(), job.threads);
+    outcome.refuse_with(job.what.wrong(&paths, &files))?;
     let cpu = Cpu::named(job.cpu).map_err(|error| outcome.refuse(named, error))?;
     let mut steps = Steps::start(job.report);
-    let files = ScriptFiles::new(&job.what.roots(), job.threads);
     let memory = Memory::new(job.cache.as_ref());
     let generation = Generation { job, unit, named, paths: &paths, options, cpu, files, memory };
     let made = generation.make(&mut steps, outcome);
@@ -267,6 +211,7 @@ impl Generation<'_> {
             symbols: job.symbols,
             threads: job.threads,
             report: job.report,
+            include: job.what.include(),
         };
         // What LLVM has made is left to the end of this process: taking it apart takes longer.
         let context = ManuallyDrop::new(Context::create());
@@ -356,57 +301,6 @@ impl Generation<'_> {
             Unit::Script => ir::CHAIN,
             Unit::Program => "main",
         }
-    }
-}
-
-/// Refuses source files that nobody has written, before they are read.
-fn check_sizes(paths: &[PathBuf], outcome: &mut CompileOutcome) -> Result<(), Refused> {
-    let mut checked = Ok(());
-    for path in paths {
-        // One that is not there is Clang's to tell.
-        let bytes = fs::metadata(path).map_or(0, |found| found.len());
-        if let Err(error) = files::check_size(bytes) {
-            checked = Err(outcome.refuse(path, error));
-        }
-    }
-    checked
-}
-
-/// The scripts of a path, in order.
-fn list_scripts(path: &Path) -> Result<Vec<PathBuf>, String> {
-    let found = fs::metadata(path).map_err(|error| format!("cannot be read: {error}"))?;
-    if !found.is_dir() {
-        return Ok(vec![path.to_owned()]);
-    }
-    let entries = fs::read_dir(path).map_err(|error| format!("cannot be read: {error}"))?;
-    let mut scripts = Vec::new();
-    for entry in entries {
-        let script = entry.map_err(|error| format!("cannot be read: {error}"))?.path();
-        if is_script(&script) {
-            // `./a.cc` is `a.cc` to everybody.
-            scripts.push(script.strip_prefix(".").map(Path::to_owned).unwrap_or(script));
-        }
-    }
-    scripts.sort();
-    match scripts.len() {
-        0 => Err("no script in this folder: their names end in .cc, .cpp or .cxx".into()),
-        count if count > SCRIPTS_MAX => Err(format!("{count} scripts, of {SCRIPTS_MAX} at most")),
-        _ => Ok(scripts),
-    }
-}
-
-/// Whether a file is a script, rather than a header or a script's test.
-fn is_script(path: &Path) -> bool {
-    let source = path.extension().is_some_and(|end| end == "cc" || end == "cpp" || end == "cxx");
-    let stem = path.file_stem().unwrap_or_default().to_string_lossy();
-    source && !stem.ends_with("_test") && !stem.starts_with('.') && path.is_file()
-}
-
-fn parent(path: &Path) -> PathBuf {
-    match path.parent() {
-        Some(parent) if parent.as_os_str().is_empty() => PathBuf::from("."),
-        Some(parent) => parent.to_owned(),
-        None => PathBuf::from("/"),
     }
 }
 

@@ -2,7 +2,6 @@
 //! have.
 
 use std::collections::HashMap;
-use std::path::Path;
 
 use heritage::{Diagnostic, Severity};
 
@@ -88,14 +87,6 @@ pub(crate) fn refusals(missing: &[&str], what: Source<'_>, known: &Known<'_>) ->
     told
 }
 
-/// What was named to be compiled.
-fn path_of(what: Source<'_>) -> &Path {
-    match what {
-        Source::Scripts(path) => path,
-        Source::Program(program) => program.path,
-    }
-}
-
 /// What the author wrote where the optimiser has chosen this symbol, as it takes `putchar` for
 /// `printf`: the first use of something else of its group.
 fn written_otherwise(
@@ -116,14 +107,14 @@ fn written_otherwise(
 
 /// Where a symbol is used, as the operator names files.
 fn used(symbol: &str, what: Source<'_>, known: &Known<'_>) -> Option<Place> {
-    let path = path_of(what);
+    let path = what.path();
     let place = known.places.get(symbol)?;
     let file = known.files.as_named(&place.file, path);
     Some(Place { file, ..place.clone() })
 }
 
 fn refusal(library: &Library, what: Source<'_>, known: &Known<'_>) -> Diagnostic {
-    let path = path_of(what);
+    let path = what.path();
     let Library { symbol, used, why, also } = library;
     let is_library = symbols::is_library(symbol);
     let is_script = matches!(what, Source::Scripts(_)) && is_library;

@@ -39,6 +39,8 @@ pub const SERVERS_MAX: usize = 256;
 pub const LISTEN_MAX: usize = 64;
 /// Networks of trusted proxies: each request of an untrusted client is compared with all of them.
 pub const TRUSTED_PROXIES_MAX: usize = 256;
+/// Folders of headers: Clang looks for each header in one after the other.
+pub const INCLUDE_MAX: usize = 64;
 /// Where Kiln listens when nobody says: on this machine only, on a port that needs no privilege.
 pub const LISTEN_DEFAULT: &str = "127.0.0.1:8080";
 
@@ -66,6 +68,15 @@ table! {
             default: "none: --script must name it",
             takes: "a path",
             check: setting::not_empty,
+        };
+        /// Folders where headers of scripts are looked for, after the folder of the file that includes them and before the standard headers.
+        /// Beside their own folder scripts read nothing else: a script may be a link to a file anywhere, and a header a link into one of these.
+        include: Vec<PathBuf> = Vec::new(), Kind::List {
+            default: "[]",
+            takes: "paths of folders",
+            check: setting::not_empty,
+            table: &[],
+            length_max: INCLUDE_MAX,
         };
         /// File for the master's process id, locked while it runs.
         pid_file: Option<PathBuf> = None, Kind::Text {

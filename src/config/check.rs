@@ -44,6 +44,9 @@ pub(super) fn read(path: &Path, text: &str) -> Result<File, Vec<Diagnostic>> {
             for named in [&mut file.script, &mut file.pid_file, &mut file.control, cache] {
                 *named = named.as_deref().map(|named| beside(path, named));
             }
+            for folder in &mut file.include {
+                *folder = beside(path, folder);
+            }
             Ok(file)
         }
         Err(error) => {

@@ -17,6 +17,7 @@ mod faults;
 mod fences;
 mod generations;
 mod hygiene;
+mod links;
 mod origins;
 mod refusals;
 mod reload;
