@@ -23,6 +23,7 @@ mod includes;
 #[allow(unsafe_code)] // LLVM's C API for constants, which inkwell does not wrap.
 mod initialisers;
 mod ir;
+mod lowered;
 mod memory;
 mod names;
 mod pattern;
@@ -32,12 +33,13 @@ mod place;
 mod refusal;
 mod refused;
 mod size;
-mod symbols;
 mod source;
+mod symbols;
 #[allow(unsafe_code)]
 // LLVM's C API for assembly outside of functions, which inkwell does not wrap.
 mod system_calls;
 mod told;
+mod uses;
 
 use std::collections::HashMap;
 use std::mem::ManuallyDrop;
@@ -73,9 +75,9 @@ use place::Place;
 use refusal::Known;
 pub use refused::{Refused as RefusedSymbol, refused as refused_symbol};
 use size::Part;
+pub use source::{Program, Scripts, Source};
 pub use symbols::{SymbolGroup, SymbolTable, program_groups, worker_groups};
 
-pub use source::{Program, Scripts, Source};
 /// The least that protections and mappings work with.
 const PAGE_BYTES: u64 = 4096;
 const SEARCH: &str = env!("KILN_SEARCH");
@@ -209,9 +211,9 @@ impl Generation<'_> {
             files,
             memory,
             symbols: job.symbols,
+            include: job.what.include(),
             threads: job.threads,
             report: job.report,
-            include: job.what.include(),
         };
         // What LLVM has made is left to the end of this process: taking it apart takes longer.
         let context = ManuallyDrop::new(Context::create());
@@ -279,7 +281,8 @@ impl Generation<'_> {
         let Self { job, named, files, .. } = self;
         let code = &object.made.code;
         let Object { places, names, .. } = &object;
-        let symbols = resolve(code, job, &Known { files, names, places }, outcome)?;
+        let symbols =
+            resolve(code, job, Known { files, names, places, in_code: HashMap::new() }, outcome)?;
         let image = link(code, &symbols, self.entry(), job).map_err(|error| {
             let error = ir::in_their_words(&error);
             outcome.refuse(named, format!("the image cannot be linked: {error}"))
@@ -338,7 +341,7 @@ fn forbidden_uses(
 fn resolve(
     object: &[u8],
     job: &Job<'_>,
-    known: &Known<'_>,
+    mut known: Known<'_>,
     outcome: &mut CompileOutcome,
 ) -> Result<Vec<(String, u64)>, Refused> {
     let file = object::File::parse(object).expect("LLVM writes whole object files");
@@ -368,7 +371,8 @@ fn resolve(
     if missing.is_empty() {
         return Ok(found);
     }
-    outcome.diagnostics.extend(refusal::refusals(&missing, job.what, known));
+    known.in_code = uses::in_code(&file, &missing, |path| known.files.is_own(path));
+    outcome.diagnostics.extend(refusal::refusals(&missing, job.what, &known));
     Err(Refused)
 }
 
