@@ -15,6 +15,7 @@ use serde::Serialize;
 use tools::print::{painted, to_stdout};
 
 use crate::config::Config;
+use crate::symbols::page;
 use crate::{EXIT_USAGE, cli, sarif, serve, symbols};
 
 const GOOD: Style = AnsiColor::Green.on_default().bold();
@@ -43,6 +44,10 @@ struct Checked {
 
 /// Checks scripts, or lists what they may use. The exit code is 0 for what a reload would take.
 pub(crate) fn check(arguments: &cli::Check) -> anyhow::Result<ExitCode> {
+    if arguments.markdown {
+        to_stdout(&page::markdown())?;
+        return Ok(ExitCode::SUCCESS);
+    }
     if let Some(whose) = arguments.symbols {
         return symbols::list(whose, arguments.path.as_deref(), arguments.json);
     }
@@ -73,12 +78,12 @@ fn compile(arguments: &cli::Check) -> anyhow::Result<CompileOutcome> {
     let config = Config::load(&cli::Serve {
         config: config_path(arguments)?,
         script: arguments.path.clone(),
+        include: arguments.include.clone(),
         ..cli::Serve::default()
     });
     let config = match config {
         Ok(config) => config,
         Err(diagnostics) => return Ok(refused(diagnostics)),
-        include: arguments.include.clone(),
     };
     let outcome = serve::compile(config)?;
     Ok(outcome.unwrap_or_else(|failed| refused(vec![*failed])))

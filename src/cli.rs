@@ -192,6 +192,9 @@ pub(crate) struct Check {
         conflicts_with_all = ["config", "include", "sarif", "deny_warnings"]
     )]
     pub(crate) symbols: Option<Symbols>,
+    /// Print the page SYMBOLS.md: what of the C++ library scripts may not use, by header.
+    #[arg(long, requires = "symbols", conflicts_with_all = ["path", "json"])]
+    pub(crate) markdown: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]

@@ -75,7 +75,7 @@ pub(crate) fn refusals(missing: &[&str], what: Source<'_>, known: &Known<'_>) ->
             false => lowered::source_symbol(symbol),
         };
         let used = known.used(symbol, what).or_else(|| known.used(&source, what));
-        if symbols::is_library(symbol) {
+        if symbols::is_library(symbol) || refused::is_inline(symbol) {
             libraries.push(Library::of(symbol, used, what, known));
             continue;
         }
@@ -155,8 +155,10 @@ fn undefined(symbol: &str) -> String {
 fn refusal(library: &Library, what: Source<'_>, known: &Known<'_>) -> Diagnostic {
     let path = what.path();
     let Library { symbol, used, why, also } = library;
-    let is_script = matches!(what, Source::Scripts(_)) && symbols::is_library(symbol);
-    let called = demangled_name(symbol);
+    let is_known = symbols::is_library(symbol) || refused::is_inline(symbol);
+    let is_script = matches!(what, Source::Scripts(_)) && is_known;
+    let called = why.and_then(|why| why.called).map(str::to_owned);
+    let called = called.unwrap_or_else(|| demangled_name(symbol));
     let reason = why.map_or("it is not among what scripts need", |why| why.reason);
     let message = match is_script {
         true => format!("a script may not use `{called}` in a worker: {reason}"),
