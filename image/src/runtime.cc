@@ -10,6 +10,7 @@
 #include <cxxabi.h>
 #include <exception>
 #include <link.h>
+#include <locale>
 #include <mutex>
 #include <new>
 #include <pthread.h>
@@ -429,9 +430,11 @@ void kiln_backtrace(uintptr_t begin, bool is_call, Trace *trace) {
 }
 
 // To be called once, before the first call that may be abandoned or fail: what the unwinder loads, it
-// loads now.
+// loads now. So does the library, which makes its locale once and then wakes whoever waits for that
+// (futex(2)): in strict mode a script that formats text must not find itself doing so.
 void kiln_prepare_for_faults() {
   std::set_terminate(kiln_terminate);
+  std::locale::classic();
   bool is_program = true;
   libraries_count = 0;
   dl_iterate_phdr(note_library, &is_program);
