@@ -1,12 +1,13 @@
 //! Compiles the C++ part of an image's runtime and links libstdc++ statically.
 
 fn main() {
-    for file in ["src/runtime.cc", "src/memory.cc", "src/heap.h"] {
+    for file in ["src/runtime.cc", "src/memory.cc", "src/threads.cc", "src/heap.h"] {
         println!("cargo::rerun-if-changed={file}");
     }
     let mut build = cc::Build::new();
     build.cpp(true).std("c++17").opt_level(2).cpp_link_stdlib(None);
     build.flag("-fno-omit-frame-pointer").file("src/runtime.cc").file("src/memory.cc");
+    build.file("src/threads.cc");
     build.compile("kilnruntime");
 
     let archive = build.get_compiler().to_command().arg("-print-file-name=libstdc++.a").output();

@@ -15,6 +15,7 @@ use serde::Serialize;
 use tools::print::{painted, to_stdout};
 
 use crate::config::Config;
+use crate::symbols::page;
 use crate::{EXIT_USAGE, cli, sarif, serve, symbols};
 
 const GOOD: Style = AnsiColor::Green.on_default().bold();
@@ -43,6 +44,10 @@ struct Checked {
 
 /// Checks scripts, or lists what they may use. The exit code is 0 for what a reload would take.
 pub(crate) fn check(arguments: &cli::Check) -> anyhow::Result<ExitCode> {
+    if arguments.markdown {
+        to_stdout(&page::markdown())?;
+        return Ok(ExitCode::SUCCESS);
+    }
     if let Some(whose) = arguments.symbols {
         return symbols::list(whose, arguments.path.as_deref(), arguments.json);
     }
@@ -73,6 +78,7 @@ fn compile(arguments: &cli::Check) -> anyhow::Result<CompileOutcome> {
     let config = Config::load(&cli::Serve {
         config: config_path(arguments)?,
         script: arguments.path.clone(),
+        include: arguments.include.clone(),
         ..cli::Serve::default()
     });
     let config = match config {

@@ -75,6 +75,9 @@ pub(crate) struct Serve {
     /// A script, or a folder of scripts that are asked in the order of their names.
     #[arg(short, long, value_name = "PATH")]
     pub(crate) script: Option<PathBuf>,
+    /// Folder where headers of scripts are looked for, before the standard ones; may be repeated.
+    #[arg(short = 'I', long, value_name = "FOLDER")]
+    pub(crate) include: Vec<PathBuf>,
     /// Servers that scripts forward to by this name; may be repeated.
     #[arg(short, long, value_name = "NAME=ADDRESS[,ADDRESS...]")]
     pub(crate) upstream: Vec<String>,
@@ -165,6 +168,9 @@ pub(crate) struct Check {
     /// Configuration file, which is checked too [default: kiln.toml, if no PATH is given].
     #[arg(short, long, value_name = "FILE")]
     pub(crate) config: Option<PathBuf>,
+    /// Folder where headers are looked for, before the standard ones; may be repeated.
+    #[arg(short = 'I', long, value_name = "FOLDER")]
+    pub(crate) include: Vec<PathBuf>,
     /// Print JSON.
     #[arg(long)]
     pub(crate) json: bool,
@@ -183,9 +189,12 @@ pub(crate) struct Check {
         num_args = 0..=1,
         require_equals = true,
         default_missing_value = "workers",
-        conflicts_with_all = ["config", "sarif", "deny_warnings"]
+        conflicts_with_all = ["config", "include", "sarif", "deny_warnings"]
     )]
     pub(crate) symbols: Option<Symbols>,
+    /// Print the page SYMBOLS.md: what of the C++ library scripts may not use, by header.
+    #[arg(long, requires = "symbols", conflicts_with_all = ["path", "json"])]
+    pub(crate) markdown: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -233,7 +242,8 @@ pub(crate) struct ConfigFile {
 #[command(override_usage = "kiln run [OPTIONS] FILE.cc [ARGUMENTS]...")]
 pub(crate) struct Run {
     /// Folder where headers are looked for, before the standard ones; may be repeated. Beside these
-    /// folders and its own, a program sees no file while it is compiled.
+    /// folders, its own and the files that it includes by name, a program sees no file while it is
+    /// compiled.
     #[arg(short = 'I', long, value_name = "FOLDER")]
     pub(crate) include: Vec<PathBuf>,
     /// Macro that is defined before the first line; may be repeated.

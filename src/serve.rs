@@ -2,7 +2,6 @@
 
 use std::cell::OnceCell;
 use std::fs::File;
-use std::io::ErrorKind;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
@@ -10,7 +9,7 @@ use std::time::Duration;
 use cache::Folder;
 use heritage::{Channel, CompileOutcome, Diagnostic, Inheritance, Severity};
 use image::Arena;
-use jit::{Cache, Job, PassedOver, Source, SymbolTable};
+use jit::{Cache, Job, PassedOver, Scripts, Source, SymbolTable};
 use master::{CompileJob, Configured, Roles, StartError, Stopped};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use settings::Limits;
@@ -117,6 +116,8 @@ struct Children {
     /// As of the last reload.
     script: PathBuf,
     /// As of the last reload.
+    include: Vec<PathBuf>,
+    /// As of the last reload.
     compile: settings::Compile,
     arena: Arena,
     descriptors_max: u64,
@@ -133,6 +134,7 @@ impl Children {
         Children {
             arguments,
             script: config.script.clone(),
+            include: config.include.clone(),
             compile: config.compile.clone(),
             arena,
             descriptors_max: raise_descriptors(),
@@ -148,26 +150,8 @@ impl Children {
         path.filter(|_| self.compile.cache_bytes > 0)
     }
 
-    /// Names a script that whoever compiles may not read, where that is not who started Kiln: an
-    /// operator finds it readable.
-    fn tell_unreadable(&self, outcome: &mut CompileOutcome) {
-        let Some(identity) = self.started_with.master.identity else { return };
-        let inside = std::fs::read_dir(&self.script).into_iter().flatten().flatten();
-        let denied = |path: &PathBuf| {
-            let error = File::open(path).err().map(|error| error.kind());
-            error == Some(ErrorKind::PermissionDenied)
-        };
-        let scripts = std::iter::once(self.script.clone()).chain(inside.map(|entry| entry.path()));
-        let Some(path) = scripts.into_iter().find(denied) else { return };
-        let message = format!(
-            "{} cannot be read by user {} and group {}, whom process.user and process.group name: \
-             permission denied, for it or for a folder above it",
-            path.display(),
-            identity.user,
-            identity.group
-        );
-        outcome.counts.add(Severity::Error);
-        outcome.diagnostics.push(Diagnostic::about(Severity::Error, "", message));
+    fn source(&self) -> Source<'_> {
+        Source::Scripts(Scripts { path: &self.script, include: &self.include })
     }
 }
 
@@ -183,6 +167,7 @@ impl Roles for Children {
             look_at_descriptors(connections, self.descriptors_max);
         }
         self.script.clone_from(&config.script);
+        self.include.clone_from(&config.include);
         self.compile.clone_from(&config.compile);
         let faults = &config.worker.faults;
         Ok(Configured {
@@ -201,8 +186,7 @@ impl Roles for Children {
     }
 
     fn compile_reads(&self) -> Vec<PathBuf> {
-        let scripts = Source::Scripts(&self.script).roots();
-        self.cache().into_iter().chain(scripts).collect()
+        self.cache().into_iter().chain(self.source().reads()).collect()
     }
 
     fn compile(&mut self, job: &CompileJob) -> CompileOutcome {
@@ -215,7 +199,7 @@ impl Roles for Children {
             None => (None, None),
         };
         let mut outcome = jit::compile(&Job {
-            what: Source::Scripts(&self.script),
+            what: self.source(),
             slot: job.slot,
             image: &job.image,
             symbols: &symbols,
@@ -228,9 +212,6 @@ impl Roles for Children {
             threads: job.threads,
             report: &job.report,
         });
-        if !outcome.compiled {
-            self.tell_unreadable(&mut outcome);
-        }
         for PassedOver { path, why } in jit::passed_over(&self.script) {
             let file = path.display().to_string();
             outcome.counts.add(Severity::Warning);

@@ -3,6 +3,8 @@
 //! The lists are `pch/*.symbols`, which say why each group is there; `pch/workers.refused` says of
 //! what scripts often want why it is not, and what there is instead.
 
+pub(crate) mod page;
+
 use std::fmt::Write as _;
 use std::path::Path;
 use std::process::ExitCode;

@@ -12,6 +12,7 @@
 //!
 //! Nothing here forks or waits.
 
+mod access;
 mod broker;
 mod calls;
 mod compiler;
@@ -30,6 +31,7 @@ mod trial;
 mod violation;
 mod worker;
 
+pub use access::Unreadable;
 pub use broker::{Broker, broker};
 pub use compiler::{Compiler, compiler};
 pub use identity::{Identity, NoIdentity, find_group};

@@ -40,6 +40,8 @@ pub enum FaultKind {
     HeapMisuse,
     /// The guard below the stack was reached.
     StackOverflow,
+    /// A lock was waited for that nothing else could release.
+    Deadlock,
     /// A system call that scripts may not make.
     ForbiddenCall,
     /// The CPU time of a hook was up.
@@ -66,6 +68,7 @@ impl FaultKind {
             FaultKind::PureVirtualCall => "pure-virtual-call",
             FaultKind::HeapMisuse => "heap-misuse",
             FaultKind::StackOverflow => "stack-overflow",
+            FaultKind::Deadlock => "deadlock",
             FaultKind::ForbiddenCall => "forbidden-call",
             FaultKind::CpuBudget => "cpu-budget",
             FaultKind::WallBudget => "wall-budget",

@@ -275,6 +275,7 @@ pub(crate) fn misdeed(what: Misdeed, sentence: &str) -> ! {
         Misdeed::HeapMisuse => FaultKind::HeapMisuse,
         Misdeed::Exhaustion => FaultKind::MemoryBudget,
         Misdeed::Termination => FaultKind::Abort,
+        Misdeed::Deadlock => FaultKind::Deadlock,
     };
     faults::raise(kind, sentence)
 }

@@ -38,6 +38,7 @@ extern kiln::Heap *kiln_heap;
 extern volatile uint8_t kiln_selector;
 
 [[noreturn]] void kiln_terminated(const char *sentence);
+[[noreturn]] void kiln_deadlocked(const char *sentence);
 
 void *kiln_heap_allocate(kiln::Heap *heap, size_t size, size_t align);
 void kiln_heap_release(kiln::Heap *heap, void *place);
@@ -60,6 +61,18 @@ class Running {
 
  private:
   Heap *before_;
+};
+
+// The host is at work for a script, as heap.rs has it: its own memory is taken, or a system call made.
+class AsHost {
+ public:
+  AsHost() : before_(kiln_selector) { kiln_selector = 0; }
+  ~AsHost() { kiln_selector = before_; }
+  AsHost(const AsHost &) = delete;
+  AsHost &operator=(const AsHost &) = delete;
+
+ private:
+  uint8_t before_;
 };
 
 }  // namespace kiln

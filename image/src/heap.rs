@@ -70,6 +70,8 @@ pub enum Misdeed {
     Exhaustion,
     /// `std::terminate`, say since an exception met a function that throws none.
     Termination,
+    /// It waits for a lock that nothing else could release.
+    Deadlock,
 }
 
 /// For as long as it lives the host works on behalf of a script: it must not be left in the middle, and

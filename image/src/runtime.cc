@@ -10,6 +10,7 @@
 #include <cxxabi.h>
 #include <exception>
 #include <link.h>
+#include <locale>
 #include <mutex>
 #include <new>
 #include <pthread.h>
@@ -23,6 +24,7 @@
 
 namespace {
 
+using kiln::AsHost;
 using kiln::Destructor;
 using kiln::Heap;
 using kiln::Running;
@@ -69,6 +71,7 @@ std::mutex controls_lock;
 std::vector<Control *> controls;  // by index - 1; null where the image is gone
 thread_local Table *table;
 pthread_key_t table_key;
+bool has_table_key;
 std::once_flag table_key_made;
 
 // Frees a thread's storage in the last round, so that other keys' destructors may still use it.
@@ -82,18 +85,6 @@ void drop_table(void *value) {
   std::free(dropped);
   table = nullptr;
 }
-
-// The host's own memory is about to be taken: as heap.rs has it.
-class AsHost {
- public:
-  AsHost() : before_(kiln_selector) { kiln_selector = 0; }
-  ~AsHost() { kiln_selector = before_; }
-  AsHost(const AsHost &) = delete;
-  AsHost &operator=(const AsHost &) = delete;
-
- private:
-  uint8_t before_;
-};
 
 uintptr_t index_of(Control *control) {
   uintptr_t index = __atomic_load_n(&control->index, __ATOMIC_ACQUIRE);
@@ -113,7 +104,10 @@ uintptr_t index_of(Control *control) {
 
 void grow_table(size_t count) {
   AsHost as_host;
-  std::call_once(table_key_made, [] { pthread_key_create(&table_key, drop_table); });
+  // The key frees the table of a thread that ends. A worker's is never freed, and so a script that has
+  // used up all keys does no harm.
+  std::call_once(table_key_made,
+                 [] { has_table_key = pthread_key_create(&table_key, drop_table) == 0; });
   size_t before = table ? table->count : 0;
   void *grown = std::realloc(table, sizeof(Table) + count * sizeof(void *));
   if (grown == nullptr) std::abort();
@@ -121,7 +115,7 @@ void grow_table(size_t count) {
   table = static_cast<Table *>(grown);
   std::memset(table->values + before, 0, (count - before) * sizeof(void *));
   table->count = count;
-  pthread_setspecific(table_key, table);
+  if (has_table_key) pthread_setspecific(table_key, table);
 }
 
 void *new_value(const Control *control) {
@@ -436,9 +430,11 @@ void kiln_backtrace(uintptr_t begin, bool is_call, Trace *trace) {
 }
 
 // To be called once, before the first call that may be abandoned or fail: what the unwinder loads, it
-// loads now.
+// loads now. So does the library, which makes its locale once and then wakes whoever waits for that
+// (futex(2)): in strict mode a script that formats text must not find itself doing so.
 void kiln_prepare_for_faults() {
   std::set_terminate(kiln_terminate);
+  std::locale::classic();
   bool is_program = true;
   libraries_count = 0;
   dl_iterate_phdr(note_library, &is_program);

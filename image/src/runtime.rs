@@ -49,13 +49,52 @@ mod ffi {
 /// else is the process's.
 #[allow(unsafe_code)]
 pub fn program_bindings() -> Vec<(&'static str, u64)> {
+    let mut bindings = thread_locals();
+    bindings.push(("kiln_replace_operators", ffi::kiln_replace_operators as *const () as u64));
+    bindings
+}
+
+/// Emulated thread-locals, and libstdc++'s own two.
+#[allow(unsafe_code)]
+fn thread_locals() -> Vec<(&'static str, u64)> {
     let (callable, call) = (&raw const ffi::kiln_once_callable, &raw const ffi::kiln_once_call);
     vec![
         ("__emutls_get_address", ffi::kiln_emutls_get_address as *const () as u64),
         ("__emutls_v._ZSt15__once_callable", callable as u64),
         ("__emutls_v._ZSt11__once_call", call as u64),
-        ("kiln_replace_operators", ffi::kiln_replace_operators as *const () as u64),
     ]
+}
+
+/// What C++ has for them under other names: `threads.cc`.
+#[allow(unsafe_code)]
+fn of_one_thread() -> Vec<(&'static str, u64)> {
+    macro_rules! named {
+        ($($name:literal: $own:ident,)*) => {{
+            // Only their addresses are of use here.
+            unsafe extern "C" { $(fn $own();)* }
+            vec![$(($name, $own as *const () as u64)),*]
+        }};
+    }
+    named! {
+        "pthread_mutex_lock": kiln_mutex_lock,
+        "pthread_mutex_timedlock": kiln_mutex_timedlock,
+        "pthread_mutex_clocklock": kiln_mutex_clocklock,
+        "pthread_rwlock_rdlock": kiln_rwlock_rdlock,
+        "pthread_rwlock_timedrdlock": kiln_rwlock_timedrdlock,
+        "pthread_rwlock_clockrdlock": kiln_rwlock_clockrdlock,
+        "pthread_rwlock_wrlock": kiln_rwlock_wrlock,
+        "pthread_rwlock_timedwrlock": kiln_rwlock_timedwrlock,
+        "pthread_rwlock_clockwrlock": kiln_rwlock_clockwrlock,
+        "pthread_spin_lock": kiln_spin_lock,
+        "pthread_once": kiln_once,
+        "sched_yield": kiln_yield,
+        "_ZNSt8__detail17__platform_notifyIiEEvPKT_b": kiln_notify,
+        "_ZNSt13random_device7_M_initERKNSt7__cxx1112basic_stringIcSt11char_traitsIcESaIcEEE":
+            kiln_random_device_open,
+        "_ZNSt13random_device9_M_getvalEv": kiln_random_device_value,
+        "_ZNSt13random_device7_M_finiEv": kiln_random_device_close,
+        "_ZNKSt13random_device13_M_getentropyEv": kiln_random_device_entropy,
+    }
 }
 
 /// For scripts: static and thread-local objects live as long as their image, and memory is that of
@@ -68,8 +107,9 @@ pub fn script_bindings() -> Vec<(&'static str, u64)> {
             [$((stringify!($name), $name as *const () as u64)),*]
         }};
     }
-    let mut bindings = vec![
-        ("__emutls_get_address", ffi::kiln_emutls_get_address as *const () as u64),
+    let mut bindings = thread_locals();
+    bindings.extend(of_one_thread());
+    bindings.extend([
         ("__cxa_atexit", ffi::kiln_cxa_atexit as *const () as u64),
         ("atexit", ffi::kiln_atexit as *const () as u64),
         ("__cxa_thread_atexit", ffi::kiln_cxa_thread_atexit as *const () as u64),
@@ -90,7 +130,7 @@ pub fn script_bindings() -> Vec<(&'static str, u64)> {
             "_ZNSt3pmr20set_default_resourceEPNS_15memory_resourceE",
             ffi::kiln_set_default_resource as *const () as u64,
         ),
-    ];
+    ]);
     bindings.extend(["_Znwm", "_Znam"].map(|name| (name, ffi::kiln_new as *const () as u64)));
     // The rarer forms of operator new are the binary's, which know who is running.
     bindings.extend(libstdcxx! {

@@ -91,8 +91,12 @@ fn read_list(libraries: &Libraries, list: &Path) -> Vec<Group> {
         let mut excluded = Vec::new();
         let mut lines = part.lines();
         group.head = format!("[{}", lines.next().expect("a part has a first line"));
-        let is_comment = |line: &&str| line.is_empty() || line.starts_with('#');
-        for line in lines.filter(|line| !is_comment(line) && !line.starts_with("instead: ")) {
+        // Words for authors, and functions that no library has, so that none can be looked up.
+        let is_comment = |line: &&str| {
+            let words = ["#", "instead: ", "called: ", "inline: "];
+            line.is_empty() || words.iter().any(|word| line.starts_with(word))
+        };
+        for line in lines.filter(|line| !is_comment(line)) {
             let place = format!("{}: {line}", list.display());
             let (library, patterns) =
                 line.split_once(": ").unwrap_or_else(|| panic!("{place}: expected LIBRARY: NAME"));

@@ -5,6 +5,7 @@
 
 #include <clang/AST/ASTConsumer.h>
 #include <clang/AST/Decl.h>
+#include <clang/AST/DeclCXX.h>
 #include <clang/AST/Mangle.h>
 #include <clang/AST/RecursiveASTVisitor.h>
 #include <clang/Basic/DiagnosticOptions.h>
@@ -22,6 +23,7 @@
 #include <clang/Sema/SemaConsumer.h>
 #include <clang/Serialization/PCHContainerOperations.h>
 #include <llvm/ADT/StringExtras.h>
+#include <llvm/ADT/StringMap.h>
 #include <llvm/ADT/StringSet.h>
 #include <llvm/IR/Function.h>
 #include <llvm/IR/Module.h>
@@ -108,6 +110,15 @@ private:
           StringRef(files.working_folder.data, files.working_folder.size));
       llvm::sys::path::append(absolute, path);
       path = absolute;
+    }
+    // Below a link, the parent is another one than the text of the path says. What cannot be followed is
+    // not there, or an embedded header's folder.
+    size_t up = (StringRef(path) + "/").str().rfind("/../");
+    llvm::SmallString<256> parent;
+    if (files.follows_links && up != StringRef::npos &&
+        !llvm::sys::fs::real_path(StringRef(path).take_front(up + 3), parent)) {
+      parent += StringRef(path).drop_front(up + 3);
+      path = parent;
     }
     llvm::sys::path::remove_dots(path, /*remove_dot_dot=*/true);
     return std::string(path);
@@ -257,6 +268,23 @@ private:
   ASTContext *context = nullptr;
 };
 
+// Notes the first virtual function of each class that is neither pure nor inline: where that is defined
+// the tables of the class are made (Itanium C++ ABI, section 5.2.3). A table that nobody makes is a
+// function that nobody defines.
+class KeyFunctions final : public ASTConsumer {
+public:
+  explicit KeyFunctions(std::vector<CXXRecordDecl *> &classes) : classes(classes) {}
+
+  void HandleTagDeclDefinition(TagDecl *declaration) override {
+    auto *record = dyn_cast<CXXRecordDecl>(declaration);
+    if (record && !record->isDependentContext() && record->isDynamicClass())
+      classes.push_back(record);
+  }
+
+private:
+  std::vector<CXXRecordDecl *> &classes;
+};
+
 // Functions of templates that are compiled elsewhere already: they are declared instantiated there, as
 // `extern template` would, and kept from being inlined. Then Clang makes a call of each use, and
 // nothing of the function itself. `extern template` alone would not do, for what is constexpr, or
@@ -376,6 +404,7 @@ protected:
     // Before the code generator, which makes nothing where there are errors.
     if (is_script) consumers.push_back(make_hook_finder(compiler.getDiagnostics()));
     consumers.push_back(std::make_unique<AssemblyNotes>(plain, marked));
+    consumers.push_back(std::make_unique<KeyFunctions>(classes));
     if (library) consumers.push_back(std::make_unique<CallsLibrary>(*library));
     consumers.push_back(EmitLLVMOnlyAction::CreateASTConsumer(compiler, file));
     return std::make_unique<MultiplexConsumer>(std::move(consumers));
@@ -383,15 +412,41 @@ protected:
 
   void EndSourceFileAction() override {
     CodeGenerator *generator = BEConsumer ? getCodeGenerator() : nullptr;
-    if (llvm::Module *module = generator ? generator->GetModule() : nullptr)
-      for (const llvm::GlobalValue &value : module->global_values())
-        if (!value.getName().starts_with("llvm.") &&
-            (!value.isDeclaration() || !value.use_empty()))
-          tell(value, generator->GetDeclForMangledName(value.getName()));
+    if (llvm::Module *module = generator ? generator->GetModule() : nullptr) {
+      llvm::StringMap<const Decl *> tables = key_functions();
+      for (const llvm::GlobalValue &value : module->global_values()) {
+        if (value.getName().starts_with("llvm.") || (value.isDeclaration() && value.use_empty()))
+          continue;
+        const Decl *declaration = generator->GetDeclForMangledName(value.getName());
+        if (!declaration && value.isDeclaration()) declaration = tables.lookup(value.getName());
+        tell(value, declaration);
+      }
+    }
     EmitLLVMOnlyAction::EndSourceFileAction();
   }
 
 private:
+  // What has to be defined for a class to have its table, its type's and the names of both.
+  llvm::StringMap<const Decl *> key_functions() {
+    llvm::StringMap<const Decl *> functions;
+    if (classes.empty()) return functions;
+    ASTContext &context = classes.front()->getASTContext();
+    std::unique_ptr<MangleContext> mangler(context.createMangleContext());
+    for (CXXRecordDecl *record : classes) {
+      const CXXMethodDecl *key = context.getCurrentKeyFunction(record);
+      if (!key || key->isDefined()) continue;
+      llvm::SmallString<256> name;
+      llvm::raw_svector_ostream stream(name);
+      mangler->mangleCXXVTable(record, stream);
+      // "_ZTV" and the class; its other symbols differ in the letter.
+      for (char kind : {'V', 'T', 'I', 'S'}) {
+        name[3] = kind;
+        functions[name] = key;
+      }
+    }
+    return functions;
+  }
+
   void tell(const llvm::GlobalValue &value, const Decl *declaration) {
     const auto *named = dyn_cast_or_null<ValueDecl>(declaration);
     if (!named) return;
@@ -431,7 +486,8 @@ private:
   const kshim_diagnostics &sink;
   bool is_script;
   const kshim_library *library;
-  std::string plain, marked;  // that assembly, as Clang has it and with lines
+  std::vector<CXXRecordDecl *> classes;  // with virtual functions
+  std::string plain, marked;             // that assembly, as Clang has it and with lines
 };
 
 // Sees to it that what a precompiled header has made of templates is called elsewhere.

@@ -191,7 +191,7 @@ int main(int count, char **arguments) {
   folder = arguments[1];
   bool precompiles = std::strcmp(arguments[2], "precompile") == 0;
   std::map<std::string, std::string> cache;
-  kshim_files files{&cache, {"/", 1}, status, read_file};
+  kshim_files files{&cache, {"/", 1}, false, status, read_file};
   kshim_diagnostics diagnostics{nullptr, report, name};
   auto act = precompiles ? precompile : instantiate;
   return act(arguments[3], arguments + 4, static_cast<size_t>(count - 4), files, diagnostics) ? 0

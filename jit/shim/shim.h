@@ -22,6 +22,7 @@ struct kshim_bytes {
 struct kshim_files {
   void *context;
   kshim_bytes working_folder;  // absolute; where relative paths start
+  bool follows_links;          // whether `..` is the parent of what a link leads to
   // 0: absent, 1: file (its size in *size), 2: folder.
   int (*status)(void *context, kshim_bytes path, uint64_t *size);
   // Content that stays valid for the process, followed by a NUL byte. False: absent or unreadable.

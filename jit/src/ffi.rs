@@ -75,6 +75,7 @@ struct Bytes {
 struct FilesCallbacks {
     context: *const c_void,
     working_folder: Bytes,
+    follows_links: bool,
     status: extern "C" fn(*const c_void, Bytes, *mut u64) -> c_int,
     read: extern "C" fn(*const c_void, Bytes, *mut Bytes) -> bool,
 }
@@ -235,6 +236,8 @@ pub(crate) fn compile<'ctx>(
     let callbacks = FilesCallbacks {
         context: (&raw const files).cast(),
         working_folder: bytes(files.working_folder().as_bytes()),
+        // What is remembered of a script is told by paths, and so they are what they say.
+        follows_links: unit == Unit::Program,
         status: file_status,
         read: file_read,
     };

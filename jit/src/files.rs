@@ -1,16 +1,19 @@
 //! The file system that Clang sees: embedded headers, the precompiled header, and the script roots.
 //!
-//! Nothing else of the machine exists for a script: `#include "/etc/shadow"` is a file not found.
+//! Nothing else of the machine can be read by a script: `#include "/etc/shadow"` is refused, and told
+//! to be outside of the folders.
 
 use std::collections::{BTreeMap, HashMap};
 use std::fs::{self, File};
 use std::io::{self, Read};
 use std::os::unix::fs::OpenOptionsExt;
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 use std::sync::{LazyLock, Mutex};
 
+use fence::Unreadable;
+
 use crate::SEARCH;
-use crate::arguments::KILN_INCLUDE;
+use crate::arguments::{KILN_INCLUDE, Unit};
 use crate::ffi::{Files, Status};
 use crate::headers::Headers;
 use crate::pch;
@@ -29,14 +32,16 @@ fn header_folders() -> impl Iterator<Item = &'static str> {
 pub(crate) const PCH_PATH: &str = "/kiln/kiln.pch";
 
 /// Largest source file or private header.
-const FILE_BYTES_MAX: u64 = 16 << 20;
+pub(crate) const FILE_BYTES_MAX: u64 = 16 << 20;
 
 /// Files of one compile.
 pub(crate) struct ScriptFiles {
     /// The index takes milliseconds to read, and a compile that is remembered needs none.
     headers: LazyLock<Headers>,
-    /// Canonical folders below which a script's own files are.
+    /// Real paths of the folders below which a script's own files are, and of single files.
     roots: Vec<PathBuf>,
+    /// Whose they are.
+    unit: Unit,
     working_folder: String,
     /// Threads that unpack the precompiled header.
     threads: usize,
@@ -54,13 +59,14 @@ enum Found {
 }
 
 impl ScriptFiles {
-    /// Files below these folders, and the embedded ones, which `threads` unpack.
-    pub(crate) fn new(roots: &[PathBuf], threads: usize) -> Self {
+    /// These files, those below these folders, and the embedded ones, which `threads` unpack.
+    pub(crate) fn new(unit: Unit, roots: &[PathBuf], threads: usize) -> Self {
         let canonical = |root: &PathBuf| fs::canonicalize(root).unwrap_or_else(|_| root.clone());
         let folder = std::env::current_dir().unwrap_or_else(|_| PathBuf::from("/"));
         Self {
             headers: LazyLock::new(Headers::open),
             roots: roots.iter().map(canonical).collect(),
+            unit,
             working_folder: folder.to_string_lossy().into_owned(),
             threads,
             contents: Mutex::default(),
@@ -98,8 +104,35 @@ impl ScriptFiles {
 
     /// The real file behind a path, if it is below a root once every link is followed.
     fn real(&self, path: &str) -> Option<PathBuf> {
-        let real = fs::canonicalize(path).ok()?;
-        self.roots.iter().any(|root| real.starts_with(root)).then_some(real)
+        fs::canonicalize(path).ok().filter(|real| self.is_open(real))
+    }
+
+    fn is_open(&self, real: &Path) -> bool {
+        self.roots.iter().any(|root| real.starts_with(root))
+    }
+
+    /// Why a path is not to be had, if there is something at it: the end of a sentence that begins with
+    /// its name.
+    pub(crate) fn why_not(&self, path: &Path) -> Option<String> {
+        let path = Path::new(&self.working_folder).join(path);
+        Unreadable::of(&path, |real| self.is_open(real))
+            .map(|why| predicate(&why, &path, self.unit))
+    }
+
+    /// What there is to say of a file that Clang did not find by the name in an include directive of
+    /// this file.
+    pub(crate) fn why_not_included(
+        &self,
+        name: &str,
+        file: &str,
+        include: &[PathBuf],
+    ) -> Option<String> {
+        let beside = Path::new(file).parent().unwrap_or(Path::new(""));
+        let folders = [beside].into_iter().chain(include.iter().map(PathBuf::as_path));
+        folders.map(|folder| folder.join(name)).find_map(|path| match self.unit {
+            Unit::Script => self.why_not(&normal(&path)),
+            Unit::Program => self.why_not(&path),
+        })
     }
 
     /// Files of the author's that were asked for and are too large, with a sentence each.
@@ -130,6 +163,40 @@ impl ScriptFiles {
             Err(_) => Found::Nothing,
         }
     }
+}
+
+/// The end of a sentence that begins with the name of a file that is not to be had, with what to do.
+pub(crate) fn predicate(why: &Unreadable, path: &Path, unit: Unit) -> String {
+    let (who, include) = match unit {
+        Unit::Script => ("scripts", "add `include = [\"FOLDER\"]` to kiln.toml"),
+        Unit::Program => ("the program", "add -I FOLDER"),
+    };
+    let predicate = why.predicate(path, who);
+    match (why, unit) {
+        (Unreadable::Outside { real, .. }, _) => {
+            let folder = real.parent().unwrap_or(real).display().to_string();
+            format!("{predicate}; {}", include.replace("FOLDER", &folder))
+        }
+        (Unreadable::Denied { .. }, Unit::Script) => {
+            format!("{predicate}; process.user in kiln.toml says who reads scripts")
+        }
+        _ => predicate,
+    }
+}
+
+/// A path without `.` and `..`, as Clang asks for it.
+fn normal(path: &Path) -> PathBuf {
+    let mut normal = PathBuf::new();
+    for part in path.components() {
+        match part {
+            Component::ParentDir if normal.file_name().is_some() => {
+                normal.pop();
+            }
+            Component::CurDir => {}
+            part => normal.push(part),
+        }
+    }
+    normal
 }
 
 /// The content of a regular file at a path that has no links, or its size if that is too large.
@@ -172,10 +239,19 @@ impl Files for ScriptFiles {
                 None => Status::Absent,
             };
         }
-        if self.roots.iter().any(|root| root.starts_with(path)) {
+        let is_above = |path: &Path| {
+            self.roots.iter().any(|root| root.starts_with(path) && root.as_path() != path)
+        };
+        if is_above(Path::new(path)) {
             return Status::Folder;
         }
-        let Some(real) = self.real(path) else { return Status::Absent };
+        let Ok(real) = fs::canonicalize(path) else { return Status::Absent };
+        if is_above(&real) {
+            return Status::Folder;
+        }
+        if !self.is_open(&real) {
+            return Status::Absent;
+        }
         if real.is_dir() {
             return Status::Folder;
         }

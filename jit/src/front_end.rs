@@ -37,6 +37,9 @@ const DATE_MACRO: &str = "expansion of date or time macro is not reproducible";
 const DATE_REFUSED: &str = "a script may not use the date or time macro: compiled twice it must be the \
      same, or the cache would keep the first; ask kiln::realtime_ns() for the time";
 
+/// What Clang says behind the name of a file, in quotes, that it has not found.
+const NOT_FOUND: &str = "' file not found";
+
 /// Stack of a thread that runs Clang, which counts on 8 MiB for nested expressions.
 pub(crate) const STACK_BYTES: usize = 16 << 20;
 
@@ -50,6 +53,8 @@ pub(crate) struct How<'a> {
     pub(crate) memory: &'a Memory<'a>,
     /// What is there to be called.
     pub(crate) symbols: &'a SymbolTable,
+    /// Folders where the author has headers looked for.
+    pub(crate) include: &'a [PathBuf],
     /// Threads to use at most.
     pub(crate) threads: usize,
     pub(crate) report: &'a CompileReporter,
@@ -262,10 +267,7 @@ fn compile<'ctx>(
     let asked = Asked::new(how.files);
     let mut said = Said::default();
     let module = ffi::compile(context, how.unit, how.symbols, &script.arguments, &asked, &mut said);
-    for said in &mut said.diagnostics {
-        said.message = said.message.replace(DATE_MACRO, DATE_REFUSED);
-        said.rendered = said.rendered.replace(DATE_MACRO, DATE_REFUSED);
-    }
+    said.diagnostics.iter_mut().for_each(|said| in_kilns_words(said, how));
     let _ = how.report.say(&CompileNews::Done(name));
     if module.is_none() {
         return (Compiled { made: Err(said), name: None, is_old: false }, None);
@@ -273,6 +275,24 @@ fn compile<'ctx>(
     let name = how.memory.leave_inputs(how.unit, path, &script.arguments, &asked);
     let made = Made { said, code: Vec::new() };
     (Compiled { made: Ok(made), name: Some(name), is_old: false }, module)
+}
+
+/// Replaces what Clang says by what Kiln knows better: it sees no file that a script may not read, and
+/// says that it is not there.
+fn in_kilns_words(said: &mut Diagnostic, how: &How<'_>) {
+    let mut replace = |from: &str, to: &str| {
+        said.message = said.message.replace(from, to);
+        said.rendered = said.rendered.replace(from, to);
+    };
+    replace(DATE_MACRO, DATE_REFUSED);
+    let message = said.message.clone();
+    let name = message.strip_prefix('\'').and_then(|name| name.strip_suffix(NOT_FOUND));
+    let Some(name) = name else { return };
+    if let Some(why) = how.files.why_not_included(name, &said.file, how.include) {
+        let told = format!("'{name}' {why}");
+        said.rendered = said.rendered.replacen(&message, &told, 1);
+        said.message = told;
+    }
 }
 
 fn parse<'ctx>(context: &'ctx Context, bitcode: &[u8]) -> Result<Module<'ctx>, String> {

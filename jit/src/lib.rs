@@ -19,9 +19,11 @@ mod front_end;
 mod headers;
 #[allow(unsafe_code)] // The binary's own ELF header, where the linker says it is.
 mod identity;
+mod includes;
 #[allow(unsafe_code)] // LLVM's C API for constants, which inkwell does not wrap.
 mod initialisers;
 mod ir;
+mod lowered;
 mod memory;
 mod names;
 mod pattern;
@@ -32,14 +34,15 @@ mod refusal;
 mod refused;
 mod scripts;
 mod size;
+mod source;
 mod symbols;
 #[allow(unsafe_code)]
 // LLVM's C API for assembly outside of functions, which inkwell does not wrap.
 mod system_calls;
 mod told;
+mod uses;
 
 use std::collections::HashMap;
-use std::fs;
 use std::mem::ManuallyDrop;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
@@ -72,8 +75,9 @@ pub use pattern::matches;
 use place::Place;
 use refusal::Known;
 pub use refused::{Refused as RefusedSymbol, refused as refused_symbol};
-pub use scripts::{PassedOver, passed_over, scripts};
+pub use scripts::{PassedOver, passed_over};
 use size::Part;
+pub use source::{Program, Scripts, Source};
 pub use symbols::{SymbolGroup, SymbolTable, program_groups, worker_groups};
 
 /// The least that protections and mappings work with.
@@ -113,58 +117,6 @@ pub enum Debug {
     Lines,
 }
 
-/// Source text.
-#[derive(Clone, Copy, Debug)]
-pub enum Source<'a> {
-    /// One script, or a folder of scripts that are asked in the order of their names.
-    Scripts(&'a Path),
-    /// A C++ program with `main`.
-    Program(Program<'a>),
-}
-
-/// A program, and what its author says about how to compile it.
-#[derive(Clone, Copy, Debug)]
-pub struct Program<'a> {
-    /// Its file.
-    pub path: &'a Path,
-    /// Folders where headers are looked for, before the standard ones; they may be read like the
-    /// program's own.
-    pub include: &'a [PathBuf],
-    /// Macros, in the form `NAME` or `NAME=VALUE`.
-    pub define: &'a [String],
-}
-
-impl Program<'_> {
-    /// As Clang takes it.
-    fn options(&self) -> Vec<String> {
-        let include = self.include.iter().map(|folder| format!("-I{}", folder.display()));
-        include.chain(self.define.iter().map(|define| format!("-D{define}"))).collect()
-    }
-
-    /// Folders that it may read.
-    fn roots(&self) -> Vec<PathBuf> {
-        [parent(self.path)].into_iter().chain(self.include.iter().cloned()).collect()
-    }
-}
-
-impl<'a> Source<'a> {
-    fn path(&self) -> &'a Path {
-        match self {
-            Self::Scripts(path) => path,
-            Self::Program(program) => program.path,
-        }
-    }
-
-    /// The folders that all its own files are below.
-    pub fn roots(&self) -> Vec<PathBuf> {
-        match self {
-            Self::Scripts(path) if path.is_dir() => vec![path.to_path_buf()],
-            Self::Scripts(path) => vec![parent(path)],
-            Self::Program(program) => program.roots(),
-        }
-    }
-}
-
 /// Whether there is a processor of this name, `host` among them, and this machine can run its code; if
 /// not, why.
 pub fn check_cpu(name: &str) -> Result<(), String> {
@@ -201,17 +153,13 @@ struct Refused;
 fn run(job: &Job<'_>, outcome: &mut CompileOutcome) -> Result<(), Refused> {
     ffi::report_crashes(job.report.pipe());
     let named = job.what.path();
-    let (paths, options, unit) = match job.what {
-        Source::Scripts(path) => {
-            let paths = scripts(path).map_err(|error| outcome.refuse(path, error))?;
-            (paths, vec![], Unit::Script)
-        }
-        Source::Program(it) => (vec![it.path.to_owned()], it.options(), Unit::Program),
-    };
-    check_sizes(&paths, outcome)?;
+    let unit = job.what.unit();
+    let options = job.what.options();
+    let paths = job.what.files().map_err(|error| outcome.refuse(named, error))?;
+    let files = ScriptFiles::new(unit, &job.what.reads(), job.threads);
+    outcome.refuse_with(job.what.wrong(&paths, &files))?;
     let cpu = Cpu::named(job.cpu).map_err(|error| outcome.refuse(named, error))?;
     let mut steps = Steps::start(job.report);
-    let files = ScriptFiles::new(&job.what.roots(), job.threads);
     let memory = Memory::new(job.cache.as_ref());
     let generation = Generation { job, unit, named, paths: &paths, options, cpu, files, memory };
     let made = generation.make(&mut steps, outcome);
@@ -271,6 +219,7 @@ impl Generation<'_> {
             files,
             memory,
             symbols: job.symbols,
+            include: job.what.include(),
             threads: job.threads,
             report: job.report,
         };
@@ -340,7 +289,8 @@ impl Generation<'_> {
         let Self { job, named, files, .. } = self;
         let code = &object.made.code;
         let Object { places, names, .. } = &object;
-        let symbols = resolve(code, job, &Known { files, names, places }, outcome)?;
+        let symbols =
+            resolve(code, job, Known { files, names, places, in_code: HashMap::new() }, outcome)?;
         let image = link(code, &symbols, self.entry(), job).map_err(|error| {
             let error = ir::in_their_words(&error);
             outcome.refuse(named, format!("the image cannot be linked: {error}"))
@@ -362,27 +312,6 @@ impl Generation<'_> {
             Unit::Script => ir::CHAIN,
             Unit::Program => "main",
         }
-    }
-}
-
-/// Refuses source files that nobody has written, before they are read.
-fn check_sizes(paths: &[PathBuf], outcome: &mut CompileOutcome) -> Result<(), Refused> {
-    let mut checked = Ok(());
-    for path in paths {
-        // One that is not there is Clang's to tell.
-        let bytes = fs::metadata(path).map_or(0, |found| found.len());
-        if let Err(error) = files::check_size(bytes) {
-            checked = Err(outcome.refuse(path, error));
-        }
-    }
-    checked
-}
-
-fn parent(path: &Path) -> PathBuf {
-    match path.parent() {
-        Some(parent) if parent.as_os_str().is_empty() => PathBuf::from("."),
-        Some(parent) => parent.to_owned(),
-        None => PathBuf::from("/"),
     }
 }
 
@@ -420,7 +349,7 @@ fn forbidden_uses(
 fn resolve(
     object: &[u8],
     job: &Job<'_>,
-    known: &Known<'_>,
+    mut known: Known<'_>,
     outcome: &mut CompileOutcome,
 ) -> Result<Vec<(String, u64)>, Refused> {
     let file = object::File::parse(object).expect("LLVM writes whole object files");
@@ -450,7 +379,8 @@ fn resolve(
     if missing.is_empty() {
         return Ok(found);
     }
-    outcome.diagnostics.extend(refusal::refusals(&missing, job.what, known));
+    known.in_code = uses::in_code(&file, &missing, |path| known.files.is_own(path));
+    outcome.diagnostics.extend(refusal::refusals(&missing, job.what, &known));
     Err(Refused)
 }
 

@@ -68,6 +68,11 @@ impl Names {
         name.map(|name| &name.place)
     }
 
+    /// Whether a script declares this symbol and uses it.
+    pub(crate) fn wants(&self, symbol: &str) -> bool {
+        self.wanted.contains_key(symbol)
+    }
+
     /// A name that a script declares and nobody defines; none if no script declares it. `used` is
     /// where it is used.
     pub(crate) fn undefined(

@@ -2,16 +2,15 @@
 //! have.
 
 use std::collections::HashMap;
-use std::path::Path;
 
 use heritage::{Diagnostic, Severity};
 
-use crate::demangle::{demangled, demangled_name};
+use crate::demangle::demangled_name;
 use crate::files::ScriptFiles;
 use crate::names::Names;
 use crate::place::Place;
 use crate::refused::{self, Refused};
-use crate::{Source, symbols, told};
+use crate::{Source, lowered, symbols, told};
 
 /// Names that a note lists of what one line wants beside.
 const ALSO_MAX: usize = 5;
@@ -22,6 +21,8 @@ pub(crate) struct Known<'a> {
     pub(crate) names: &'a Names,
     /// Where symbols are used that nobody has.
     pub(crate) places: &'a HashMap<String, Place>,
+    /// Where the generated code uses them; that knows only how they are called there.
+    pub(crate) in_code: HashMap<String, Place>,
 }
 
 /// A symbol of a library that a worker does not have.
@@ -38,9 +39,8 @@ impl Library {
         let why = refused::refused(symbol);
         let (symbol, used) = match used {
             Some(used) => (symbol.to_owned(), Some(used)),
-            None => {
-                written_otherwise(symbol, why, what, known).unwrap_or((symbol.to_owned(), None))
-            }
+            None => written_otherwise(symbol, why, what, known)
+                .unwrap_or_else(|| (symbol.to_owned(), known.use_in_code(symbol, what))),
         };
         Library { symbol, used, why, also: Vec::new() }
     }
@@ -54,9 +54,11 @@ impl Library {
     fn is_told_by(&self, other: &Library) -> bool {
         let line = |of: &Library| of.used.as_ref().map(|place| (place.file.clone(), place.line));
         let group = |of: &Library| of.why.map(|why| why.group);
-        self.why.is_some()
-            && group(self) == group(other)
-            && (line(self) == line(other) || self.is_destructor())
+        let is_known = self.why.is_some();
+        let is_library = self.used.is_some() && symbols::is_library(&self.symbol);
+        group(self) == group(other)
+            && (is_known || is_library)
+            && (line(self) == line(other) || (is_known && self.is_destructor()))
     }
 }
 
@@ -64,11 +66,27 @@ impl Library {
 pub(crate) fn refusals(missing: &[&str], what: Source<'_>, known: &Known<'_>) -> Vec<Diagnostic> {
     let mut told = Vec::new();
     let mut libraries = Vec::new();
-    for symbol in missing {
-        let used = used(symbol, what, known);
-        match known.names.undefined(known.files, symbol, used.as_ref()) {
-            Some(undefined) if !symbols::is_library(symbol) => told.push(undefined),
-            _ => libraries.push(Library::of(symbol, used, what, known)),
+    // What the author wrote first, and then what was made of it, which says the same.
+    let (made, written): (Vec<&str>, Vec<&str>) =
+        missing.iter().copied().partition(|symbol| lowered::is_made(symbol));
+    for symbol in written.into_iter().chain(made) {
+        let source = match known.names.wants(symbol) {
+            true => symbol.to_owned(),
+            false => lowered::source_symbol(symbol),
+        };
+        let used = known.used(symbol, what).or_else(|| known.used(&source, what));
+        if symbols::is_library(symbol) || refused::is_inline(symbol) {
+            libraries.push(Library::of(symbol, used, what, known));
+            continue;
+        }
+        let used = used.or_else(|| known.use_in_code(symbol, what));
+        match known.names.undefined(known.files, &source, used.as_ref()) {
+            Some(undefined) => {
+                if !told.iter().any(|it: &Diagnostic| it.message == undefined.message) {
+                    told.push(undefined);
+                }
+            }
+            None => libraries.push(Library::of(&source, used, what, known)),
         }
     }
     let order = |library: &Library| {
@@ -88,14 +106,6 @@ pub(crate) fn refusals(missing: &[&str], what: Source<'_>, known: &Known<'_>) ->
     told
 }
 
-/// What was named to be compiled.
-fn path_of(what: Source<'_>) -> &Path {
-    match what {
-        Source::Scripts(path) => path,
-        Source::Program(program) => program.path,
-    }
-}
-
 /// What the author wrote where the optimiser has chosen this symbol, as it takes `putchar` for
 /// `printf`: the first use of something else of its group.
 fn written_otherwise(
@@ -109,33 +119,50 @@ fn written_otherwise(
         *other != symbol && refused::refused(other).is_some_and(|why| why.group == group)
     };
     let alike = known.places.keys().filter(is_alike);
-    let mut places: Vec<_> = alike.map(|other| (used(other, what, known), other)).collect();
+    let mut places: Vec<_> = alike.map(|other| (known.used(other, what), other)).collect();
     places.sort();
     places.into_iter().next().map(|(place, other)| (other.clone(), place))
 }
 
-/// Where a symbol is used, as the operator names files.
-fn used(symbol: &str, what: Source<'_>, known: &Known<'_>) -> Option<Place> {
-    let path = path_of(what);
-    let place = known.places.get(symbol)?;
-    let file = known.files.as_named(&place.file, path);
-    Some(Place { file, ..place.clone() })
+impl Known<'_> {
+    /// Where the author uses a symbol, as the operator names files.
+    fn used(&self, symbol: &str, what: Source<'_>) -> Option<Place> {
+        self.places.get(symbol).map(|place| self.as_named(place, what))
+    }
+
+    /// Where the generated code uses it.
+    fn use_in_code(&self, symbol: &str, what: Source<'_>) -> Option<Place> {
+        self.in_code.get(symbol).map(|place| self.as_named(place, what))
+    }
+
+    fn as_named(&self, place: &Place, what: Source<'_>) -> Place {
+        let file = self.files.as_named(&place.file, what.path());
+        Place { file, ..place.clone() }
+    }
+}
+
+/// That nobody has a symbol which no author declares.
+fn undefined(symbol: &str) -> String {
+    match lowered::arithmetic_of(symbol) {
+        Some(of) => format!(
+            "arithmetic of `{of}` needs `{symbol}`, which the processor that this is compiled for does \
+             not have, and neither does Kiln"
+        ),
+        None => format!("{} is not defined", lowered::written(symbol)),
+    }
 }
 
 fn refusal(library: &Library, what: Source<'_>, known: &Known<'_>) -> Diagnostic {
-    let path = path_of(what);
+    let path = what.path();
     let Library { symbol, used, why, also } = library;
-    let is_library = symbols::is_library(symbol);
-    let is_script = matches!(what, Source::Scripts(_)) && is_library;
-    let message = match why {
-        _ if !is_script => format!("`{}` is not defined", demangled(symbol)),
-        Some(why) => {
-            format!("a script may not use `{}` in a worker: {}", demangled_name(symbol), why.reason)
-        }
-        None => format!(
-            "a script may not use `{}` in a worker: it is not among what scripts need",
-            demangled_name(symbol)
-        ),
+    let is_known = symbols::is_library(symbol) || refused::is_inline(symbol);
+    let is_script = matches!(what, Source::Scripts(_)) && is_known;
+    let called = why.and_then(|why| why.called).map(str::to_owned);
+    let called = called.unwrap_or_else(|| demangled_name(symbol));
+    let reason = why.map_or("it is not among what scripts need", |why| why.reason);
+    let message = match is_script {
+        true => format!("a script may not use `{called}` in a worker: {reason}"),
+        false => undefined(symbol),
     };
     let mut told = match used {
         Some(place) => told::error(known.files, place, message),

@@ -4,7 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Most scripts of one generation.
-const SCRIPTS_MAX: usize = 1024;
+pub(crate) const SCRIPTS_MAX: usize = 1024;
 
 /// Files that are told to be passed over: whoever has more has one reason for all of them.
 const PASSED_OVER_MAX: usize = 16;
@@ -23,29 +23,6 @@ pub struct PassedOver {
     pub path: PathBuf,
     /// Why it is none, and what to do: the end of a sentence that begins with "it".
     pub why: String,
-}
-
-/// The scripts of a path, in order: the file itself, or those in the folder. An error says what is
-/// wrong with the path.
-pub fn scripts(path: &Path) -> Result<Vec<PathBuf>, String> {
-    let unreadable = |error| format!("cannot be read: {error}");
-    if !fs::metadata(path).map_err(unreadable)?.is_dir() {
-        return Ok(vec![path.to_owned()]);
-    }
-    let mut scripts = Vec::new();
-    for entry in fs::read_dir(path).map_err(unreadable)? {
-        let script = entry.map_err(unreadable)?.path();
-        if is_script(&script) {
-            // `./a.cc` is `a.cc` to everybody.
-            scripts.push(script.strip_prefix(".").map(Path::to_owned).unwrap_or(script));
-        }
-    }
-    scripts.sort();
-    match scripts.len() {
-        0 => Err("no script in this folder: their names end in .cc, .cpp or .cxx".into()),
-        count if count > SCRIPTS_MAX => Err(format!("{count} scripts, of {SCRIPTS_MAX} at most")),
-        _ => Ok(scripts),
-    }
 }
 
 /// What in a folder of scripts looks like one and is none, in the order of names. What can't be read is
@@ -88,10 +65,13 @@ fn why(path: &Path) -> Option<String> {
     })
 }
 
-/// Whether a file is a script, rather than a header or a script's test.
-fn is_script(path: &Path) -> bool {
+/// Whether it is a script, rather than a header or a script's test. A link that leads nowhere is one:
+/// that it is left out would show only in what is served.
+pub(crate) fn is_script(path: &Path) -> bool {
     let is_source = path.extension().is_some_and(|end| ENDINGS.iter().any(|known| end == *known));
-    is_source && !is_aside(path) && path.is_file()
+    is_source
+        && !is_aside(path)
+        && fs::metadata(path).map_or(path.is_symlink(), |found| found.is_file())
 }
 
 /// Whether its name says that it is not meant: a script's test, or what editors and version control

@@ -3,6 +3,8 @@
 //! The names come from the lists in `pch/`; the addresses were filled in by the linker that made
 //! this binary. There is no process-wide look-up: a name that is not in the table does not exist.
 
+use crate::refused;
+
 /// The names of a list.
 macro_rules! names {
     ($set:literal) => {
@@ -164,8 +166,10 @@ impl SymbolTable {
     }
 
     /// Whether it is a function of the C++ library, larger than is worth inlining: what a script's
-    /// headers say of it need not be compiled.
+    /// headers say of it need not be compiled. What Kiln has itself or refuses must not be.
     pub(crate) fn is_called(&self, name: &str) -> bool {
         self.names.position(name).is_some_and(|at| self.names.is_called(at))
+            || self.own.iter().any(|(own, _)| *own == name)
+            || refused::is_inline(name)
     }
 }

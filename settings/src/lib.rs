@@ -46,6 +46,8 @@ pub const LISTEN_MAX: usize = 64;
 pub const TRUSTED_PROXIES_MAX: usize = 256;
 /// Statuses and ranges of them in one list: each response is compared with all of them.
 pub const STATUSES_MAX: usize = 32;
+/// Folders of headers: Clang looks for each header in one after the other.
+pub const INCLUDE_MAX: usize = 64;
 /// Where Kiln listens when nobody says: on this machine only, on a port that needs no privilege.
 pub const LISTEN_DEFAULT: &str = "127.0.0.1:8080";
 
@@ -74,6 +76,15 @@ table! {
             default: "none: --script must name it",
             takes: "a path",
             check: setting::path,
+        };
+        /// Folders where headers of scripts are looked for, after the folder of the file that includes them and before the standard headers.
+        /// Beside their own folder scripts read nothing else: a script may be a link to a file anywhere, and a header a link into one of these.
+        include: Vec<PathBuf> = Vec::new(), Kind::List {
+            default: "[]",
+            takes: "paths of folders",
+            check: setting::not_empty,
+            table: &[],
+            length_max: INCLUDE_MAX,
         };
         /// File for the master's process id, locked while it runs.
         pid_file: Option<PathBuf> = None, Kind::Text {

@@ -58,6 +58,9 @@ pub(super) fn read<'t>(
             for named in [&mut file.script, &mut file.pid_file, &mut file.control, cache] {
                 *named = named.as_deref().map(|named| beside(path, named));
             }
+            for folder in &mut file.include {
+                *folder = beside(path, folder);
+            }
             Ok(Read { file, document, root })
         }
         Err(error) => {

@@ -10,7 +10,7 @@ use std::net::IpAddr;
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::Path;
 
-use fence::{Identity, NoIdentity};
+use fence::{Identity, NoIdentity, Unreadable};
 use nix::ifaddrs::getifaddrs;
 use nix::unistd::{AccessFlags, access, geteuid};
 use settings::{File, Process};
@@ -85,13 +85,11 @@ fn scripts(
     identity: Option<Identity>,
 ) {
     let (Some(value), Some(path)) = (root.get("script"), &file.script) else { return };
-    match jit::scripts(path) {
+    match (jit::Scripts { path, include: &[] }).list() {
         Ok(scripts) => {
-            let denied =
-                scripts.iter().find_map(|script| Some((script, denied(script, identity)?)));
-            if let Some((script, why)) = denied {
-                let message = format!("script: {} cannot be read: {why}", script.display());
-                document.error(value.span(), message);
+            let wrong = scripts.iter().find_map(|script| Some((script, wrong(script, identity)?)));
+            if let Some((script, why)) = wrong {
+                document.error(value.span(), format!("script: {} {why}", script.display()));
             }
         }
         Err(error) => {
@@ -102,6 +100,17 @@ fn scripts(
     for passed_over in jit::passed_over(path) {
         let message = format!("script: {} {}", passed_over.path.display(), passed_over.why);
         document.warning(value.span(), message);
+    }
+}
+
+/// What is wrong with a script as a file, for whoever compiles it.
+fn wrong(script: &Path, identity: Option<Identity>) -> Option<String> {
+    let denied = || denied(script, identity).map(|why| format!("cannot be read: {why}"));
+    match Unreadable::of(script, |_| true) {
+        Some(why @ (Unreadable::Dangling { .. } | Unreadable::Loop { .. })) => {
+            Some(why.predicate(script, "scripts"))
+        }
+        _ => denied(),
     }
 }
 

@@ -25,7 +25,7 @@ use std::sync::LazyLock;
 use std::time::Duration;
 
 use anyhow::{Context, bail, ensure};
-use fence::Identity;
+use fence::{Identity, Unreadable};
 use heritage::{Diagnostic, WORKERS_MAX};
 use settings::{File, Server, Upstream};
 
@@ -44,6 +44,7 @@ static IDENTITY: LazyLock<u64> = LazyLock::new(|| RandomState::new().hash_one(st
 /// Everything that `kiln serve` needs.
 pub(crate) struct Config {
     pub(crate) script: PathBuf,
+    pub(crate) include: Vec<PathBuf>,
     pub(crate) compile: settings::Compile,
     pub(crate) process: settings::Process,
     pub(crate) master: master::Settings,
@@ -76,10 +77,11 @@ impl Config {
              `kiln demo` shows what one does",
         )?;
         let master = master_settings(&file);
+        let include = file.include.clone();
         let compile = file.compile.clone();
         let process = file.process.clone();
         let worker = settings::Worker { identity: Some(*IDENTITY), ..file.into() };
-        Ok(Config { script, compile, process, master, worker })
+        Ok(Config { script, include, compile, process, master, worker })
     }
 
     /// Finds out who children become and who may use the control socket. Once, since it may wait for
@@ -97,8 +99,13 @@ impl Config {
     /// so.
     pub(crate) fn look_for_script(&self) -> anyhow::Result<()> {
         let script = &self.script;
+        let path = script.display();
+        if let Some(why) = Unreadable::of(script, |_| true)
+            && why != Unreadable::NoFile
+        {
+            bail!("cannot read the script {path}: it {}", why.predicate(script, "scripts"));
+        }
         let found = fs::metadata(script).with_context(|| {
-            let path = script.display();
             format!("cannot read the script {path}: does --script name the right path?")
         })?;
         let opened = if found.is_dir() {
@@ -106,7 +113,7 @@ impl Config {
         } else {
             fs::File::open(script).map(drop)
         };
-        opened.with_context(|| format!("cannot read the script {}", script.display()))
+        opened.with_context(|| format!("cannot read the script {path}"))
     }
 
     /// What a running master cannot take over from the next configuration, each in a sentence.
@@ -202,6 +209,9 @@ fn override_with(arguments: &cli::Serve, file: &mut File) -> anyhow::Result<()> 
         if said.is_some() {
             place.clone_from(said);
         }
+    }
+    if !arguments.include.is_empty() {
+        file.include.clone_from(&arguments.include);
     }
     if let Some(cpu) = &arguments.cpu {
         file.compile.cpu.clone_from(cpu);

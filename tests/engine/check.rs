@@ -380,16 +380,16 @@ fn what_a_worker_does_not_have_is_told_why_and_what_there_is_instead() {
             "catch the exception",
         ),
         (
-            "static std::mutex lock; lock.lock();",
-            "pthread_mutex_lock",
-            "nothing else holds a lock",
-            "leave the lock out",
+            "static std::mutex mutex; std::unique_lock lock(mutex); std::condition_variable().wait(lock);",
+            "std::condition_variable::wait",
+            "a worker has one thread, so that nothing could end the wait",
+            "decide with what is there",
         ),
         ("tm date{}; mktime(&date);", "mktime", "a time zone is a file", "timegm()"),
     ] {
         let script = format!(
             "#include <clocale>\n#include <cstdio>\n#include <cstdlib>\n#include <ctime>\n\
-             #include <exception>\n#include <locale>\n#include <mutex>\n#include <thread>\n#include <unistd.h>\n\
+             #include <exception>\n#include <locale>\n#include <condition_variable>\n#include <thread>\n#include <unistd.h>\n\
              kiln::Action on_request(kiln::Request&) {{\n    {line}\n    return kiln::next();\n}}\n"
         );
         let said = checked(&[("a.cc", &script)], &[]).stdout;
@@ -609,8 +609,7 @@ fn symbols_are_listed_by_group_with_reasons_and_refused_with_remedies() {
         ("fork", ["not allowed in a worker: fork\n", "  instead: "]),
         ("std::cout", ["not allowed in a worker: std::cout\n", "  instead: kiln::log(text)"]),
         ("std::thread", ["not allowed in a worker: std::thread::", "  a worker has one thread"]),
-        ("mutex", ["not allowed in a worker: pthread_mutex_lock\n", "leave the lock out"]),
-        ("std::mutex", ["not allowed in a worker: pthread_mutex_lock\n", "leave the lock out"]),
+        ("cond", ["not allowed in a worker: pthread_cond_wait\n", "decide with what is there"]),
         ("nonsense", ["no library has `nonsense`", "*"]),
     ] {
         let found = list(&["--symbols", wanted]);
@@ -626,6 +625,20 @@ fn symbols_are_listed_by_group_with_reasons_and_refused_with_remedies() {
     let programs = list(&["--symbols=programs", "fork"]);
     assert_eq!(programs.code(), Some(0), "{programs:?}");
     assert!(programs.stdout.contains("[c] The whole C library."), "{programs:?}");
+}
+
+/// The page is what the binary prints; what is refused and in no header would stand at its end.
+#[test]
+fn the_page_of_what_is_refused_is_the_lists() {
+    let page = run(kiln_command().args(["check", "--symbols", "--markdown"]));
+    let written = include_str!("../../SYMBOLS.md");
+    assert_eq!(page.stdout, written, "renew it: kiln check --symbols --markdown > SYMBOLS.md");
+    for part in ["## `<thread>`\n", "`std::thread`, `std::jthread` | a worker has one thread"] {
+        assert!(written.contains(part), "{part}");
+    }
+    for part in ["## Elsewhere", "std::mutex", "call_once", "`std::filesystem::path`,"] {
+        assert!(!written.contains(part), "{part}");
+    }
 }
 
 /// What could open a file, end or change the whole worker, whatever a list's pattern matches.
@@ -645,8 +658,10 @@ fn nothing_that_reaches_beyond_a_hook_is_on_the_list() {
         "__basic_file<char>::",
         "basic_filebuf<char>::open",
         "std::thread::",
-        "filesystem",
-        "random_device::",
+        "filesystem::status",
+        "filesystem::remove",
+        "filesystem::absolute",
+        "directory_iterator",
         "set_terminate",
         "set_new_handler",
         "set_unexpected",

@@ -10,6 +10,7 @@ mod foreign;
 mod heap;
 mod hermetic;
 mod image;
+mod lowered;
 mod processor;
 mod profilers;
 mod programs;

@@ -128,3 +128,62 @@ fn compiling_opens_no_header_outside_the_folder_of_the_program() {
     }
     assert_eq!(trace.matches("execve(").count(), 1, "it starts no other program:\n{trace}");
 }
+
+/// As with clang++: the program is its user's, who may name any file in it.
+#[test]
+fn files_that_a_program_includes_by_name_are_read_wherever_they_are() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let root = folder.path();
+    for below in ["sub/deep", "other"] {
+        fs::create_dir_all(root.join(below)).expect("a folder");
+    }
+    let absolute = root.join("other/absolute.h");
+    let main = format!(
+        "#include <cstdio>\n  #  include \"../x.h\"\n#include \"{}\"\n#include \"link.h\"\n\
+         int main() {{ std::printf(\"%d%d%d%d\", X, Y, Z, L); }}\n",
+        absolute.display()
+    );
+    for (name, text) in [
+        ("sub/a.cc", main.as_str()),
+        ("x.h", "#include \"other/y.h\"\n#define X 1\n"),
+        ("other/y.h", "#define Y 2\n"),
+        ("other/absolute.h", "#define Z 3\n"),
+        ("other/linked.h", "#define L 4\n"),
+    ] {
+        fs::write(root.join(name), text).expect("a file");
+    }
+    std::os::unix::fs::symlink("../other/linked.h", root.join("sub/link.h")).expect("a link");
+    std::os::unix::fs::symlink("../sub/a.cc", root.join("other/link.cc")).expect("a link");
+    std::os::unix::fs::symlink("linked.h", root.join("other/link.h")).expect("a link");
+    std::os::unix::fs::symlink("../../sub", root.join("sub/deep/back")).expect("a link");
+    for (working, path) in [
+        ("", "sub/a.cc"),
+        ("sub", "a.cc"),
+        ("sub/deep", "../a.cc"),
+        ("sub/deep", "back/a.cc"),
+        ("", "other/link.cc"),
+    ] {
+        let got = run(kiln_command().current_dir(root.join(working)).arg("run").arg(path));
+        assert_eq!(got.stdout, "1234", "{working} {path}: {got:?}");
+    }
+}
+
+#[test]
+fn a_file_that_only_a_macro_names_is_told_to_be_outside() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let root = fs::canonicalize(folder.path()).expect("it is there");
+    fs::create_dir(root.join("sub")).expect("a folder");
+    fs::write(root.join("x.h"), "#define X 1\n").expect("a file");
+    let text = "#define NAME \"../x.h\"\n#include NAME\nint main() { return X - 1; }\n";
+    fs::write(root.join("sub/a.cc"), text).expect("a file");
+    let with = |options: &[&str]| {
+        run(kiln_command().current_dir(&root).arg("run").args(options).arg("sub/a.cc"))
+    };
+    let got = with(&[]);
+    let told = format!(
+        "sub/a.cc:2:10: fatal error: '../x.h' is outside of the folders that the program may read; add -I {}\n",
+        root.display()
+    );
+    assert!(got.stderr.contains(&told), "expected {told} in {got:?}");
+    assert_eq!(with(&["-I", "."]).code(), Some(0));
+}

@@ -7,7 +7,9 @@
 #include <cstdlib>
 #include <cstring>
 #include <memory>
+#include <mutex>
 #include <regex>
+#include <shared_mutex>
 #include <stdexcept>
 #include <string>
 #include <vector>
@@ -26,6 +28,15 @@ int* volatile nowhere = nullptr;
 
 // Inlined into whoever calls it, and still a frame of its own.
 inline int inlined(int* place) { return write_to(place) + 1; }
+
+std::mutex kept;
+
+[[gnu::noinline]] void lock(std::mutex& mutex) { mutex.lock(); }
+
+[[gnu::noinline]] void call_again() {
+  static std::once_flag flag;
+  std::call_once(flag, [] { call_again(); });
+}
 
 [[gnu::noinline]] int recurse(int depth) {
   volatile char room[1024];
@@ -232,6 +243,26 @@ const Failure FAILURES[] = {
          kiln_current->arena_next -= 1 << 20;
          kiln::detail::host().edit(KILN_EDIT_SET, {"x-a", 3}, {"b", 1});
        }},
+      // Locks, of which each is waited for in the thread that has it.
+      {"deadlock",
+       [] {
+         std::mutex mutex;
+         lock(mutex);
+         lock(mutex);
+       }},
+      {"deadlock-shared",
+       [] {
+         std::shared_mutex mutex;
+         std::shared_lock reader(mutex);
+         mutex.lock();
+       }},
+      {"deadlock-once", [] { call_again(); }},
+      {"segv-with-lock",
+       [] {
+         std::lock_guard guard(kept);
+         write_to(nowhere);
+       }},
+      {"lock-kept", [] { std::lock_guard guard(kept); }},
       // Budgets.
       {"loop", [] { spin(); }},
       {"loop-library",
@@ -278,7 +309,12 @@ kiln::Action on_request(kiln::Request& request) {
     return kiln::forward(std::string_view(reinterpret_cast<char*>(0x40), 16));
   if (path == "bad-edit")
     request.set_header("x-bad", std::string_view(reinterpret_cast<char*>(0x50), 16));
-  for (const Failure& failure : FAILURES)
-    if (failure.path == path) failure.fail();
-  return kiln::reply(200, "fine");
+  // Made before: one of them leaves the CPU checking that addresses are aligned, and text need not be.
+  kiln::Action fine = kiln::reply(200, "fine");
+  for (const Failure& failure : FAILURES) {
+    if (failure.path != path) continue;
+    failure.fail();
+    break;
+  }
+  return fine;
 }

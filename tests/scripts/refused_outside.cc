@@ -1,5 +1,5 @@
-// Is a file outside the folder of the script not there?
-// refused: refused_outside.cc:4:10: fatal error: '/etc/passwd' file not found
+// Is a file outside the folder of the script refused, and told to be outside?
+// refused: refused_outside.cc:4:10: fatal error: '/etc/passwd' is outside of the folders that scripts may read; add `include = ["/etc"]` to kiln.toml
 
 #include "/etc/passwd"
 

@@ -83,7 +83,7 @@ fn what_looks_like_a_script_and_is_none_is_told_with_what_to_do() {
         fs::remove_file(scripts.join(name)).expect("it is there");
     }
     symlink("nowhere", scripts.join("m.cc")).expect("a link");
-    taken(&folder, "m.cc is no script, since it can't be opened: No such file");
+    refused(&folder, "m.cc is a link to nowhere, where nothing is");
 }
 
 /// A start, a reload and `kiln check` say so as well.

@@ -67,6 +67,9 @@ const CASES: &[Case] = &[
     ("overrun", "heap-misuse", "no block of the scripts' heap begins", ""),
     ("overrun-arena", "segmentation-fault", "which it may not", ""),
     ("ruin-arena", "heap-misuse", "what Kiln keeps of the request's memory", ""),
+    ("deadlock", "deadlock", "it waits for a lock that is taken already", "lock"),
+    ("deadlock-shared", "deadlock", "it waits for a lock that is taken already", ""),
+    ("deadlock-once", "deadlock", "std::call_once waits for a call of the same", "call_again"),
     ("loop", "cpu-budget", "it has computed for 1000 ms", "spin"),
     ("loop-library", "cpu-budget", "it has computed for 1000 ms", ""),
     ("loop-regex", "cpu-budget", "was stopped: std::regex goes back", ""),
@@ -343,6 +346,25 @@ fn a_destructor_that_fails_at_the_end_of_a_generation_is_told_and_harms_nobody()
     kiln.reload_with(&replying("second"));
     until_true("it is told", || faults(&kiln).iter().any(|it| it["hook"] == "destructor"));
     kiln.get("/").expect(200, "second");
+}
+
+/// What a worker has left in the middle holds its locks as long as that worker lives.
+#[test]
+fn a_lock_that_a_failed_call_holds_is_told_to_whoever_wants_it_next() {
+    let kiln = Kiln::builder().script(FAILING).workers(1).start();
+    let mut waiting = kiln.connect();
+    // The second head arrives in part with the first request, and so at the same worker.
+    waiting.send("GET / HTTP/1.1\r\nHost: test\r\n\r\nGET /lock-kept HTTP/1.1\r\n");
+    assert_eq!(waiting.response().status, 200);
+    kiln.get("/segv-with-lock").expect_status(500);
+    waiting.send("Host: test\r\n\r\n");
+    assert_eq!(waiting.response().status, 500);
+    let fault = fault_of(&kiln, "/lock-kept");
+    assert_eq!(fault["kind"], "deadlock", "{fault:#}");
+    assert_eq!(fault["follows_another"], true, "{fault:#}");
+    let told = fault["message"].as_str().unwrap_or_default();
+    assert!(told.contains("by itself or by a call before"), "{told}");
+    kiln.get("/lock-kept").expect(200, "fine");
 }
 
 /// The clock runs for a hook that the CPU is taken from, too.

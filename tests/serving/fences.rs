@@ -266,6 +266,18 @@ fn in_strict_mode_a_script_cannot_even_make_the_calls_that_its_worker_makes() {
     }
 }
 
+/// The library wakes whoever waits for its locale, and random numbers are the kernel's.
+#[test]
+fn in_strict_mode_the_library_works_as_ever() {
+    let script = include_str!("../scripts/library.cc");
+    let config = "[faults]\nstrict = true\n";
+    let kiln = Kiln::builder().script(script).config(config).workers(1).start();
+    kiln.get("/conversions").expect(200, "3 wide, 5 bytes, 2001-09-09 01:46:40, 2001");
+    kiln.get("/random").expect(200, "it differs, 32 bits, no such source");
+    kiln.get("/pools").expect(200, "a text that is longer than a short one 10");
+    kiln.get("/arithmetic?n=7").expect(200, "3.5 49 3 18446744073709551615");
+}
+
 #[test]
 fn a_script_that_computes_its_way_to_a_system_call_is_stopped_and_its_neighbours_are_served() {
     // More faults than a new generation may have, one by one.

@@ -20,6 +20,7 @@ mod fences;
 mod generations;
 mod hygiene;
 mod identity;
+mod links;
 mod names;
 mod origins;
 mod outages;

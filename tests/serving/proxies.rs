@@ -62,7 +62,7 @@ fn client_connections_are_counted_for_whom_a_trusted_proxy_names() {
     origin.until_requests(6);
     let mut third = kiln.connect();
     third.send(request_of(1)).response().expect_status(503);
-    assert_eq!(kiln.status()["reasons"]["client-connections"], 1);
+    until_true("it is counted", || kiln.status()["reasons"]["client-connections"] == 1);
     third.send(request_of(9));
     origin.until_requests(7);
     origin.release_all();

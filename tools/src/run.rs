@@ -77,7 +77,7 @@ fn compile(program: Program<'_>, arena: Arena) -> anyhow::Result<Option<Sealed>>
         memory_max: MEMORY_BYTES_MAX,
         file_bytes_max: image::file_bytes_max(slot),
         identity: None,
-        reads: what.roots(),
+        reads: what.reads(),
     };
     let network = EmptyNetwork::make();
     let compiler = child::spawn(|| {

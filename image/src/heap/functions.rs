@@ -48,6 +48,13 @@ unsafe extern "C" fn kiln_terminated(sentence: *const c_char) -> ! {
     fault(Misdeed::Termination, &sentence)
 }
 
+/// For C++: a script waits for what nothing else could end.
+#[unsafe(no_mangle)]
+unsafe extern "C" fn kiln_deadlocked(sentence: *const c_char) -> ! {
+    // SAFETY: C++ passes literals.
+    fault(Misdeed::Deadlock, &unsafe { CStr::from_ptr(sentence) }.to_string_lossy())
+}
+
 /// A block or `ENOMEM`, as C has it.
 fn or_no_memory(place: *mut u8) -> *mut u8 {
     if place.is_null() {
