@@ -1,8 +1,8 @@
 //! A client connection: where it stands between accept and close.
 //!
 //! This file holds the state and what needs nothing but the connection itself: writing answers,
-//! discarding what is not wanted, lingering. `request` takes it from a head to a decision, `exchange`
-//! carries a request to an origin and back, and the event loop says when.
+//! discarding what is not wanted, lingering. `exchange` takes a request from its head to an origin and
+//! back, and the event loop says when.
 
 use std::net::SocketAddr;
 
@@ -13,25 +13,21 @@ use http::{BodyDecoder, Framing, Scan, Version};
 use crate::clients::Place;
 use crate::close_reason::CloseReason;
 use crate::context::Context;
+use crate::ids::ExchangeId;
+use crate::label::Label;
 use crate::notices::About;
-use crate::request::Request;
-use crate::survey::Label;
 use crate::timers::TimerId;
-use crate::tunnel::Tunnel;
 use crate::wire::{Fill, Wire};
 
 /// Where a client connection stands. A request's way is `Head` to `Exchange` and back to `Head`, or, if
 /// a script answers it, `Head` to `Discard` and back; every connection ends in `Closing`, but those that
-/// became a `Tunnel`.
+/// became a tunnel.
 #[derive(Debug)]
-#[allow(clippy::large_enum_variant, reason = "a box would be an allocation for each request")]
 pub(crate) enum State {
     /// Between requests, or some of a head has come.
     Head,
-    /// A request is with an origin.
-    Exchange(Request),
-    /// No messages any more, only bytes.
-    Tunnel(Tunnel),
+    /// A request is with an origin, or on its way there; or there are no messages any more.
+    Exchange(ExchangeId),
     /// The answer is made, and the rest of the request's body is read and thrown away. All of that has
     /// one deadline: it is for nobody, so a sender that dribbles gets no patience for it.
     Discard {
@@ -275,14 +271,6 @@ impl Connection {
                 Next::Wait
             }
             Ok(Fill::End) | Err(_) => Next::Close(CloseReason::ClientGone),
-        }
-    }
-
-    /// The request that an origin has, or waits for one.
-    pub(crate) fn request(&mut self) -> Option<&mut Request> {
-        match &mut self.state {
-            State::Exchange(request) => Some(request),
-            _ => None,
         }
     }
 }

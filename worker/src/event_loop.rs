@@ -1,35 +1,30 @@
 //! The loop of a worker: wait, take what the poll and the master say, serve, report.
 //!
 //! Everything that can happen is a [`Subject`] of the poll, an [`Order`] of the master, or a deadline;
-//! each of the three has one `match`. What a connection does next is decided in `connection`,
-//! `request` and `exchange`; this file only says whose turn it is.
+//! each of the three has one `match`. What a connection does next is decided in `connection` and
+//! `exchange`; this file only says whose turn it is.
 
-use std::collections::VecDeque;
 use std::io;
 use std::net::SocketAddr;
-use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::os::fd::OwnedFd;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
-use heritage::{Channel, OwnPage, Reason, Received, Report, WorkerState};
+use heritage::{Reason, Received, Report, WorkerState};
 use mio::event::Event;
 use mio::net::TcpStream;
-use mio::unix::SourceFd;
-use mio::{Events, Interest, Poll, Token};
+use mio::{Events, Interest, Token};
 
 use crate::clients::Place;
 use crate::close_reason::CloseReason;
 use crate::connection::{Connection, Next, State};
-use crate::context::Context;
+use crate::exchange::Stage;
 use crate::hooks::Hooks;
-use crate::listener::Listeners;
+use crate::ids::{ConnectionId, Subject};
+use crate::label::Label;
 use crate::notices::About;
-use crate::origin::Origin;
-use crate::request::{Awaited, Phase};
-use crate::survey::Label;
-use crate::table::{Id, Subject, Table};
-use crate::upstreams::Upstreams;
 use crate::wire::Wire;
+use crate::worker::{Lifecycle, Turn, Worker};
 
 /// Events taken from the poll at once.
 const EVENTS_MAX: usize = 1024;
@@ -44,72 +39,7 @@ const STEPS_MAX: usize = 64;
 /// word: telling costs a slot each.
 const TURNED_AWAY_MAX: u64 = 256;
 
-/// What the worker as a whole is doing.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Lifecycle {
-    /// Accepting and serving.
-    Serving,
-    /// Finishing what there is, until this moment at the latest.
-    Draining { until_ms: u64 },
-    /// Leaving the loop.
-    Stopped,
-}
-
-/// One worker.
-pub(crate) struct Worker<H> {
-    poll: Poll,
-    pub(crate) lifecycle: Lifecycle,
-    pub(crate) channel: Channel,
-    pub(crate) page: OwnPage,
-    pub(crate) listeners: Listeners,
-    pub(crate) hooks: H,
-    pub(crate) ctx: Context,
-    pub(crate) connections: Table<Connection>,
-    pub(crate) origins: Table<Origin>,
-    pub(crate) upstreams: Upstreams,
-    /// Connections that could go on when their turn was over.
-    pub(crate) ready: VecDeque<Id>,
-    /// Reports that the channel had no room for.
-    pub(crate) reports: VecDeque<Report>,
-    /// Views of the fields of a request; empty between hook calls.
-    pub(crate) fields: Vec<hook::Field<'static>>,
-    accepted: Vec<(TcpStream, SocketAddr)>,
-    accepted_count: u64,
-    due: Vec<usize>,
-    pub(crate) next_survey_ms: u64,
-    /// Whether the master was told that a script has tainted this process.
-    is_tainted: bool,
-}
-
 impl<H: Hooks> Worker<H> {
-    pub(crate) fn new(hooks: H, channel: Channel, page: OwnPage) -> io::Result<Self> {
-        let poll = Poll::new()?;
-        let registry = poll.registry().try_clone()?;
-        let token = Token(Subject::Master.token());
-        let channel_fd = channel.as_fd().as_raw_fd();
-        registry.register(&mut SourceFd(&channel_fd), token, Interest::READABLE)?;
-        Ok(Worker {
-            poll,
-            lifecycle: Lifecycle::Serving,
-            channel,
-            page,
-            listeners: Listeners::default(),
-            hooks,
-            upstreams: Upstreams::default(),
-            ctx: Context::new(registry),
-            connections: Table::default(),
-            origins: Table::default(),
-            ready: VecDeque::new(),
-            reports: VecDeque::new(),
-            fields: Vec::new(),
-            accepted: Vec::new(),
-            accepted_count: 0,
-            due: Vec::new(),
-            next_survey_ms: 0,
-            is_tainted: false,
-        })
-    }
-
     /// Serves until the worker is drained or told to stop.
     pub(crate) fn run(&mut self) -> io::Result<()> {
         let mut events = Events::with_capacity(EVENTS_MAX);
@@ -134,6 +64,7 @@ impl<H: Hooks> Worker<H> {
                     Subject::Listener(index) => self.listeners.note(index),
                     Subject::Client(id) => self.client_event(id, event),
                     Subject::Origin(id) => self.origin_event(id, event),
+                    Subject::Exchange(_) => unreachable!("an exchange has no socket"),
                 }
             }
             self.serve_ready();
@@ -141,8 +72,10 @@ impl<H: Hooks> Worker<H> {
             self.expire();
             self.report();
         }
+        for id in self.exchanges.ids() {
+            self.note_exchange(id, Reason::DrainTimeout);
+        }
         for id in self.connections.ids() {
-            self.note_cut(id);
             self.close(id, CloseReason::WorkerStopped);
         }
         self.show_counts();
@@ -159,10 +92,15 @@ impl<H: Hooks> Worker<H> {
         Duration::from_millis(timers.min(listeners).min(HEARTBEAT_MS))
     }
 
-    fn client_event(&mut self, id: Id, event: &Event) {
-        let Some(connection) = self.connections.find(id) else { return };
+    fn client_event(&mut self, id: ConnectionId, event: &Event) {
+        let Worker { connections, exchanges, .. } = self;
+        let Some(connection) = connections.get_mut(id) else { return };
         let is_broken = connection.wire.note(event);
-        let sees_it_itself = matches!(connection.state, State::Lingering { .. } | State::Tunnel(_));
+        let sees_it_itself = match connection.state {
+            State::Lingering { .. } => true,
+            State::Exchange(id) => matches!(exchanges.live(id).stage, Stage::Tunnel(..)),
+            _ => false,
+        };
         match is_broken && !sees_it_itself {
             // Nobody is left to answer, so the origin need not go on either, nor begin: the poll does not
             // report it again, so that a request that came with the reset would never be given up.
@@ -172,7 +110,7 @@ impl<H: Hooks> Worker<H> {
     }
 
     /// Takes a connection as far as it gets, unless its turn comes by itself.
-    pub(crate) fn drive(&mut self, id: Id) {
+    pub(crate) fn drive(&mut self, id: ConnectionId) {
         if self.connections.get(id).is_none_or(|connection| connection.is_ready) {
             return;
         }
@@ -184,18 +122,17 @@ impl<H: Hooks> Worker<H> {
                 Next::Close(reason) => return self.close(id, reason),
             }
         }
-        if let Some(connection) = self.connections.find(id) {
+        if let Some(connection) = self.connections.get_mut(id) {
             connection.is_ready = true;
-            self.ready.push_back(id);
+            self.ready.push_back(Turn::Client(id));
         }
     }
 
-    fn step(&mut self, id: Id) -> Next {
-        let Some(connection) = self.connections.find(id) else { return Next::Wait };
+    fn step(&mut self, id: ConnectionId) -> Next {
+        let Some(connection) = self.connections.get_mut(id) else { return Next::Wait };
         match connection.state {
             State::Head => self.head_step(id),
-            State::Exchange(_) => self.exchange_step(id),
-            State::Tunnel(_) => self.tunnel_step(id),
+            State::Exchange(exchange) => self.exchange_step(exchange),
             State::Discard { .. } => connection.discard_step(&mut self.ctx),
             State::Closing(reason) => connection.close_step(&mut self.ctx, reason),
             State::Lingering { reason, .. } => connection.linger_step(&mut self.ctx, reason),
@@ -203,7 +140,7 @@ impl<H: Hooks> Worker<H> {
     }
 
     /// Does what a step said that was taken outside [`Worker::drive`].
-    pub(crate) fn follow(&mut self, id: Id, next: Next) {
+    pub(crate) fn follow(&mut self, id: ConnectionId, next: Next) {
         match next {
             Next::Again | Next::Yield => self.drive(id),
             Next::Wait => {}
@@ -211,14 +148,19 @@ impl<H: Hooks> Worker<H> {
         }
     }
 
-    /// Connections that had to let others go first.
+    /// Those that had to let others go first.
     fn serve_ready(&mut self) {
         for _ in 0..self.ready.len() {
-            let Some(id) = self.ready.pop_front() else { return };
-            if let Some(connection) = self.connections.find(id) {
-                connection.is_ready = false;
+            match self.ready.pop_front() {
+                None => return,
+                Some(Turn::Client(id)) => {
+                    if let Some(connection) = self.connections.get_mut(id) {
+                        connection.is_ready = false;
+                    }
+                    self.drive(id);
+                }
+                Some(Turn::Exchange(id)) => self.drive_exchange(id),
             }
-            self.drive(id);
         }
     }
 
@@ -266,7 +208,7 @@ impl<H: Hooks> Worker<H> {
         mut stream: TcpStream,
         client: SocketAddr,
         place: Option<Place>,
-    ) -> io::Result<Id> {
+    ) -> io::Result<ConnectionId> {
         // It fails only for a connection that is gone already, which the first read tells as well.
         let _ = stream.set_nodelay(true);
         let ctx = &mut self.ctx;
@@ -292,9 +234,9 @@ impl<H: Hooks> Worker<H> {
 
     /// Answers 503 to a connection over the limit. Answering is better than letting it wait in the
     /// kernel's queue: the client can go elsewhere at once, and the queue stays short for the others.
-    fn turn_away(&mut self, id: Id, reason: Reason) {
+    fn turn_away(&mut self, id: ConnectionId, reason: Reason) {
         self.ctx.counters.turned_away += 1;
-        if let Some(connection) = self.connections.find(id) {
+        if let Some(connection) = self.connections.get_mut(id) {
             let next = connection.refuse(&mut self.ctx, reason, Label::NONE);
             self.follow(id, next);
         }
@@ -307,6 +249,7 @@ impl<H: Hooks> Worker<H> {
             match Subject::of(token) {
                 Subject::Client(id) => self.client_timeout(id),
                 Subject::Origin(id) => self.origin_timeout(id),
+                Subject::Exchange(id) => self.exchange_timeout(id),
                 Subject::Master | Subject::Listener(_) => unreachable!("these have no deadline"),
             }
         }
@@ -319,8 +262,8 @@ impl<H: Hooks> Worker<H> {
         }
     }
 
-    fn client_timeout(&mut self, id: Id) {
-        let Some(connection) = self.connections.find(id) else { return };
+    fn client_timeout(&mut self, id: ConnectionId) {
+        let Some(connection) = self.connections.get_mut(id) else { return };
         let ctx = &mut self.ctx;
         let next = match &connection.state {
             State::Head | State::Closing(_) if connection.wire.has_output() => {
@@ -333,20 +276,7 @@ impl<H: Hooks> Worker<H> {
             State::Head if ctx.is_draining => Next::Close(CloseReason::Drained),
             State::Head if connection.requests == 0 => Next::Close(CloseReason::HeadTimeout),
             State::Head => Next::Close(CloseReason::KeepAliveTimeout),
-            State::Tunnel(_) => {
-                connection.note(ctx, Reason::TunnelTimeout, Label::NONE);
-                Next::Close(CloseReason::TunnelTimeout)
-            }
-            State::Exchange(request) => match (request.awaited_of_client, &request.phase) {
-                (_, Phase::Queued) => self.turn_down(id, Reason::QueueTimeout),
-                (Awaited::Room, _) => {
-                    self.cut_exchange(id, Reason::SendTimeout, CloseReason::SendTimeout)
-                }
-                (_, Phase::Relaying { .. }) => {
-                    self.cut_exchange(id, Reason::RequestBodyTimeout, CloseReason::BodyTimeout)
-                }
-                _ => self.fail_exchange(id, Reason::RequestBodyTimeout),
-            },
+            State::Exchange(_) => unreachable!("its timer is lent to its exchange"),
             State::Discard { .. } => Next::Close(CloseReason::BodyTimeout),
             State::Closing(_) => Next::Close(CloseReason::SendTimeout),
             State::Lingering { .. } => Next::Close(CloseReason::LingerTimeout),
@@ -355,35 +285,19 @@ impl<H: Hooks> Worker<H> {
     }
 
     /// Closes a client connection and, if it is in the middle of an exchange, the origin's too.
-    pub(crate) fn close(&mut self, id: Id, reason: CloseReason) {
-        if let Some(request) = self.take_request(id) {
-            if let Some(origin) = request.origin {
-                self.close_origin(origin);
-            }
-            if request.is_framed_by_close()
-                && let Some(connection) = self.connections.find(id)
-            {
-                connection.wire.close_with_reset();
-            }
-            request.end(&mut self.ctx.buffers);
-        }
-        let Some(connection) = self.connections.remove(id) else { return };
-        if let State::Tunnel(tunnel) = &connection.state {
-            self.close_origin(tunnel.origin);
+    pub(crate) fn close(&mut self, id: ConnectionId, reason: CloseReason) {
+        let Some(connection) = self.connections.get(id) else { return };
+        let resets = match connection.state {
+            State::Exchange(exchange) => self.abandon_exchange(exchange),
+            _ => false,
+        };
+        let connection = self.connections.remove(id).expect("it was there just now");
+        if resets {
+            connection.wire.close_with_reset();
         }
         self.ctx.timers.remove(connection.timer);
         connection.wire.close(&mut self.ctx.buffers, &mut self.ctx.pipes);
         tracing::trace!(reason = reason.name(), "connection closed");
-    }
-
-    /// Takes note of what is cut off since the worker stops.
-    fn note_cut(&mut self, id: Id) {
-        let Some(connection) = self.connections.find(id) else { return };
-        match &connection.state {
-            State::Exchange(_) => self.note_exchange(id, Reason::DrainTimeout),
-            State::Tunnel(_) => connection.note(&mut self.ctx, Reason::DrainTimeout, Label::NONE),
-            _ => {}
-        }
     }
 
     /// What the master is to know after this turn.
@@ -475,7 +389,7 @@ impl<H: Hooks> Worker<H> {
         self.listeners.release_all(self.ctx.now_ms, &mut accepted, &self.ctx.registry);
         self.admit(&mut accepted);
         for id in self.connections.ids() {
-            if let Some(connection) = self.connections.find(id)
+            if let Some(connection) = self.connections.get_mut(id)
                 && connection.is_idle()
             {
                 let grace_over = self.ctx.after(self.ctx.drain_grace_ms());

@@ -4,10 +4,10 @@
 //! opens a path or resolves a name, and it knows nothing of Clang; what HTTP means is in the `http`
 //! crate, and how a script is called in `hook`.
 //!
-//! Reading order: `event_loop` (whose turn it is), `connection` (a client connection's states),
-//! `request` (from a head to a decision), `origins` and `exchange` (to an origin and back), `tunnel`
-//! (when there are no messages any more), `upstreams` (which server), `survey` (what generations
-//! hold), `notices` (what Kiln did by itself); below these `wire`, `buffers`, `pipes`, `timers`, `table`,
+//! Reading order: `worker` (what it owns) and `event_loop` (whose turn it is), `connection` (a client
+//! connection's states), `exchange` (a request and its response, from a head to its end), `origin` (a
+//! connection to a server), `upstreams` (which server), `survey` (what generations hold), `notices`
+//! (what Kiln did by itself); below these `ids`, `table`, `timers`, `wire`, `buffers`, `pipes`,
 //! `listener`, `clients`.
 #![forbid(unsafe_code)]
 
@@ -19,20 +19,20 @@ mod context;
 mod event_loop;
 mod exchange;
 mod hooks;
+mod ids;
+mod label;
 mod listener;
 mod notices;
 mod orders;
 mod origin;
-mod origins;
 mod pipes;
 mod reasons;
-mod request;
 mod survey;
 mod table;
 mod timers;
-mod tunnel;
 mod upstreams;
 mod wire;
+mod worker;
 
 use heritage::{Inheritance, Report, WorkerState};
 
@@ -61,7 +61,7 @@ pub fn serve<H: Hooks>(hooks: H, inheritance: Inheritance) -> i32 {
     let Inheritance { index, channel, page, listeners, image, settings } = inheritance;
     let _span = tracing::error_span!("worker", worker = index).entered();
     page.enter(WorkerState::Starting);
-    let mut worker = match event_loop::Worker::new(hooks, channel, page) {
+    let mut worker = match worker::Worker::new(hooks, channel, page) {
         Ok(worker) => worker,
         Err(error) => {
             tracing::error!(%error, "cannot make the event loop");

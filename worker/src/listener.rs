@@ -12,7 +12,7 @@ use heritage::ListenerId;
 use mio::Interest;
 use mio::net::{TcpListener, TcpStream};
 
-use crate::table::Subject;
+use crate::ids::Subject;
 
 /// Connections accepted from one listener before others get their turn.
 const ACCEPT_BATCH_MAX: usize = 64;

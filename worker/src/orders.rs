@@ -5,8 +5,8 @@ use std::sync::atomic::Ordering::Relaxed;
 
 use heritage::{InheritedImage, Order, Report};
 
-use crate::event_loop::{Lifecycle, Worker};
 use crate::hooks::Hooks;
+use crate::worker::{Lifecycle, Worker};
 
 impl<H: Hooks> Worker<H> {
     /// Does what the master says, between two hook calls.
@@ -59,7 +59,7 @@ impl<H: Hooks> Worker<H> {
             Order::News(news) => {
                 for one in news {
                     let changed = self.upstreams.learn(one, self.ctx.now_ms);
-                    self.settle(changed);
+                    self.apply(changed);
                 }
             }
             Order::Drain => self.drain(),
@@ -119,7 +119,7 @@ impl<H: Hooks> Worker<H> {
         self.ctx.faults = settings.faults;
         self.ctx.limits = settings.limits;
         self.ctx.timeouts = settings.timeouts;
-        self.settle(changed);
+        self.apply(changed);
     }
 }
 

@@ -2,7 +2,7 @@
 
 use mio::net::TcpStream;
 
-use crate::table::Id;
+use crate::ids::ExchangeId;
 use crate::timers::TimerId;
 use crate::upstreams::ServerId;
 use crate::wire::Wire;
@@ -10,10 +10,10 @@ use crate::wire::Wire;
 /// Where a connection to an origin stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum OriginState {
-    /// The connection is being opened for this client's request.
-    Connecting(Id),
-    /// It carries this client's request, or its tunnel.
-    Busy(Id),
+    /// The connection is being opened for this exchange.
+    Connecting(ExchangeId),
+    /// It carries this exchange.
+    Busy(ExchangeId),
     /// It waits in the pool; whatever it sends or closes takes it out of there.
     Idle,
 }
@@ -30,10 +30,10 @@ pub(crate) struct Origin {
 }
 
 impl Origin {
-    /// The client whose request it carries.
-    pub(crate) fn client(&self) -> Option<Id> {
+    /// The exchange that it carries, or is opened for.
+    pub(crate) fn exchange(&self) -> Option<ExchangeId> {
         match self.state {
-            OriginState::Connecting(client) | OriginState::Busy(client) => Some(client),
+            OriginState::Connecting(exchange) | OriginState::Busy(exchange) => Some(exchange),
             OriginState::Idle => None,
         }
     }

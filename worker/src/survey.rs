@@ -2,46 +2,15 @@
 //! looked at now and then: memory that scripts have used in a burst, lines that were not logged, requests
 //! that wait although a server has come back.
 
-use heritage::{HOLDINGS_MAX, Oldest, TARGET_BYTES_MAX};
+use heritage::{HOLDINGS_MAX, Oldest};
 
-use crate::connection::{Connection, State};
-use crate::event_loop::Worker;
-use crate::hooks::Hooks;
-use crate::table::Table;
+use crate::exchange::Exchange;
+use crate::hooks::{Hold, Hooks};
+use crate::label::Label;
+use crate::worker::{Turn, Worker};
 
 /// How often: for people who look, and little to do even if every connection has to be looked at.
 const SURVEY_MS: u64 = 500;
-
-/// The beginning of a request's target.
-#[derive(Clone, Copy)]
-pub(crate) struct Label {
-    length: u8,
-    bytes: [u8; TARGET_BYTES_MAX],
-}
-
-const _: () = assert!(TARGET_BYTES_MAX <= u8::MAX as usize);
-
-impl Label {
-    pub(crate) fn of(target: &[u8]) -> Self {
-        let mut bytes = [0; TARGET_BYTES_MAX];
-        let length = target.len().min(TARGET_BYTES_MAX);
-        bytes[..length].copy_from_slice(&target[..length]);
-        Label { length: length as u8, bytes }
-    }
-
-    /// No target: there is no request yet, or none that could be read.
-    pub(crate) const NONE: Label = Label { length: 0, bytes: [0; TARGET_BYTES_MAX] };
-
-    pub(crate) fn as_bytes(&self) -> &[u8] {
-        &self.bytes[..usize::from(self.length)]
-    }
-}
-
-impl std::fmt::Debug for Label {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{}", self.as_bytes().escape_ascii())
-    }
-}
 
 impl<H: Hooks> Worker<H> {
     /// Looks, if it is time.
@@ -52,14 +21,15 @@ impl<H: Hooks> Worker<H> {
         self.next_survey_ms = self.ctx.after(SURVEY_MS);
         self.hooks.settle();
         self.ctx.notices.settle(self.ctx.now_ms);
-        self.ready.extend(self.upstreams.waiting_in_vain(self.ctx.now_ms));
+        let waiting = self.upstreams.waiting_in_vain(self.ctx.now_ms);
+        self.ready.extend(waiting.map(Turn::Exchange));
         self.tell_holdings();
     }
 
     /// Tells the master what each generation holds now.
     pub(crate) fn tell_holdings(&mut self) {
         let draining = self.hooks.holdings().count().saturating_sub(1);
-        let oldest = if draining > 0 { oldest(&self.connections) } else { Vec::new() };
+        let oldest = if draining > 0 { oldest(self.exchanges.values()) } else { Vec::new() };
         self.page.holdings.publish(self.hooks.holdings().enumerate().map(|(index, held)| {
             // The active generation, which is the last, waits for nothing.
             let mut oldest = oldest.iter().filter(|_| index < draining);
@@ -79,17 +49,16 @@ impl<H: Hooks> Worker<H> {
 }
 
 /// The oldest request of each generation: when it was decided, and what it is for.
-fn oldest(connections: &Table<Connection>) -> Vec<(u64, u64, Label)> {
+fn oldest<'e>(exchanges: impl Iterator<Item = &'e Exchange>) -> Vec<(u64, u64, Label)> {
     let mut oldest: Vec<(u64, u64, Label)> = Vec::with_capacity(HOLDINGS_MAX);
-    for connection in connections.values() {
-        let State::Exchange(request) = &connection.state else { continue };
-        let generation = request.hold.generation();
+    for Exchange { hold, began_ms, target, .. } in exchanges {
+        let Some(generation) = hold.as_ref().map(Hold::generation) else { continue };
         match oldest.iter_mut().find(|(known, ..)| *known == generation) {
-            Some((_, since_ms, target)) if request.began_ms < *since_ms => {
-                (*since_ms, *target) = (request.began_ms, request.target);
+            Some((_, since_ms, known)) if began_ms < since_ms => {
+                (*since_ms, *known) = (*began_ms, *target);
             }
             Some(_) => {}
-            None => oldest.push((generation, request.began_ms, request.target)),
+            None => oldest.push((generation, *began_ms, *target)),
         }
     }
     oldest

@@ -70,6 +70,11 @@ impl Timers {
         self.entries[id.0].deadline_ms = NEVER;
     }
 
+    /// From now on the deadline is about another subject; it stays as it is.
+    pub(crate) fn lend(&mut self, id: TimerId, token: usize) {
+        self.entries[id.0].token = token;
+    }
+
     /// Moves the deadline, or removes it.
     pub(crate) fn set_or_clear(&mut self, id: TimerId, deadline_ms: Option<u64>) {
         match deadline_ms {

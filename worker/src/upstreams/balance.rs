@@ -48,7 +48,7 @@ impl Upstreams {
         now_ms: u64,
     ) -> Choice {
         let Upstreams { upstreams, servers, random, candidates, .. } = self;
-        let Some(upstream) = upstreams.find(id.0) else { return Choice::Nobody };
+        let Some(upstream) = upstreams.get_mut(id.0) else { return Choice::Nobody };
         let most = upstream.settings.connections;
         let untried = || upstream.members.iter().filter(|id| !tried.servers.contains(id));
         let is_first = tried.servers.is_empty();
@@ -106,7 +106,7 @@ fn round_robin(able: &[ServerId], servers: &mut Table<Server>, now: Moment) -> S
     let mut total = 0;
     let mut chosen = (able[0], i64::MIN);
     for &id in able {
-        let server = servers.find(id.0).expect("members of an upstream are there");
+        let server = servers.get_mut(id.0).expect("members of an upstream are there");
         let share = server.share(now) as i64;
         server.credit += share;
         total += share;
@@ -114,7 +114,7 @@ fn round_robin(able: &[ServerId], servers: &mut Table<Server>, now: Moment) -> S
             chosen = (id, server.credit);
         }
     }
-    servers.find(chosen.0.0).expect("it was found above").credit -= total;
+    servers.get_mut(chosen.0.0).expect("it was found above").credit -= total;
     chosen.0
 }
 

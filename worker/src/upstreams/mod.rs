@@ -23,6 +23,7 @@ use std::net::SocketAddr;
 use heritage::{Ejection, ServerNews};
 use settings::{Balance, Timeouts};
 
+use crate::ids::{ExchangeId, OriginId};
 use crate::table::{Id, Table};
 use balance::Random;
 use budget::RetryBudget;
@@ -31,12 +32,12 @@ pub(crate) use maglev::hash;
 use server::{Latency, Moment, Server};
 
 /// Names an upstream for as long as it is configured.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) struct UpstreamId(Id);
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct UpstreamId(Id<Upstream>);
 
 /// Names a server of an upstream for as long as it is configured, or still in use.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct ServerId(Id);
+pub(crate) struct ServerId(Id<Server>);
 
 /// Addresses of one upstream, once names are resolved; what a name brings beyond is left out. Every
 /// choice looks at all of them.
@@ -131,7 +132,7 @@ struct Upstream {
 /// A request that waits.
 #[derive(Debug)]
 struct Waiting {
-    client: Id,
+    exchange: ExchangeId,
     /// The server that its key belongs to, where that counts.
     owner: Option<ServerId>,
     tried: Tried,
@@ -156,9 +157,9 @@ pub(crate) struct Upstreams {
 #[must_use = "connections to servers that are gone are to be closed"]
 pub(crate) struct Changed {
     /// Idle connections to servers that are gone.
-    pub(crate) orphans: Vec<Id>,
-    /// Clients whose requests wait, and should look again.
-    pub(crate) waiting: Vec<Id>,
+    pub(crate) orphans: Vec<OriginId>,
+    /// Exchanges that wait, and should look again.
+    pub(crate) waiting: Vec<ExchangeId>,
 }
 
 impl Upstreams {
@@ -176,7 +177,7 @@ impl Upstreams {
                 let new = Upstream::new(name, upstream.clone(), patience);
                 UpstreamId(self.upstreams.insert_with(|_| new))
             });
-            let found = self.upstreams.find(id.0).expect("it is known, or was just added");
+            let found = self.upstreams.get_mut(id.0).expect("it is known, or was just added");
             found.settings = upstream.clone();
             found.patience = patience;
             self.by_name.push((name.as_bytes().into(), id));
@@ -199,7 +200,7 @@ impl Upstreams {
                 let is_first = self.resolved.insert(name.clone(), addresses).is_none();
                 let since_ms = (!is_first).then_some(now_ms);
                 for (_, id) in self.by_name.clone() {
-                    let upstream = self.upstreams.find(id.0).expect("it is configured");
+                    let upstream = self.upstreams.get_mut(id.0).expect("it is configured");
                     if upstream.settings.servers.iter().any(|server| server.address == name) {
                         self.enlist(id, since_ms, &mut changed);
                     }
@@ -207,7 +208,7 @@ impl Upstreams {
             }
             ServerNews::Checked { upstream, server, is_well } => {
                 for id in self.servers_at(&upstream, server) {
-                    let server = self.servers.find(id.0).expect("it is a member");
+                    let server = self.servers.get_mut(id.0).expect("it is a member");
                     server.checked(is_well, now_ms);
                 }
                 let found = self.find(upstream.as_bytes()).and_then(|id| self.upstreams.get(id.0));
@@ -216,7 +217,7 @@ impl Upstreams {
             ServerNews::Ejected { upstream, server, why, for_ms } => {
                 for id in self.servers_at(&upstream, server) {
                     if self.may_eject(id, why, now_ms) {
-                        self.servers.find(id.0).expect("it is a member").eject(now_ms, for_ms);
+                        self.servers.get_mut(id.0).expect("it is a member").eject(now_ms, for_ms);
                         changed.waiting.extend(self.waiting_for(id));
                     }
                 }
@@ -276,14 +277,14 @@ impl Upstreams {
 
     /// Takes an idle connection to this server, the one that was used last: it is the one least likely
     /// to have been closed meanwhile, and the others get old and go.
-    pub(crate) fn take_idle(&mut self, id: ServerId) -> Option<Id> {
-        self.servers.find(id.0)?.idle.pop()
+    pub(crate) fn take_idle(&mut self, id: ServerId) -> Option<OriginId> {
+        self.servers.get_mut(id.0)?.idle.pop()
     }
 
     /// Keeps a connection that is not in use any more. Gives the one that has to go instead: the oldest,
     /// which is the nearest to its timeout, or the same, if its server is on its way out.
-    pub(crate) fn put_idle(&mut self, id: ServerId, connection: Id) -> Option<Id> {
-        let Some(server) = self.servers.find(id.0) else { return Some(connection) };
+    pub(crate) fn put_idle(&mut self, id: ServerId, connection: OriginId) -> Option<OriginId> {
+        let Some(server) = self.servers.get_mut(id.0) else { return Some(connection) };
         let most = match server.is_member {
             true => self.upstreams.get(server.upstream.0).map_or(0, |it| it.settings.idle as usize),
             false => 0,
@@ -293,22 +294,22 @@ impl Upstreams {
     }
 
     /// Forgets an idle connection.
-    pub(crate) fn forget_idle(&mut self, id: ServerId, connection: Id) {
-        if let Some(server) = self.servers.find(id.0) {
+    pub(crate) fn forget_idle(&mut self, id: ServerId, connection: OriginId) {
+        if let Some(server) = self.servers.get_mut(id.0) {
             server.idle.retain(|&idle| idle != connection);
         }
     }
 
     /// A request begins to use a server.
     pub(crate) fn begin(&mut self, id: ServerId) {
-        if let Some(server) = self.servers.find(id.0) {
+        if let Some(server) = self.servers.get_mut(id.0) {
             server.active += 1;
         }
     }
 
-    /// A request uses it no more. Gives the client whose request waited longest, if one waits.
-    pub(crate) fn end(&mut self, id: ServerId) -> Option<Id> {
-        let server = self.servers.find(id.0)?;
+    /// A request uses it no more. Gives the exchange that waited longest, if one waits.
+    pub(crate) fn end(&mut self, id: ServerId) -> Option<ExchangeId> {
+        let server = self.servers.get_mut(id.0)?;
         server.active -= 1;
         let upstream = server.upstream;
         if !server.is_member && server.active == 0 {
@@ -319,8 +320,8 @@ impl Upstreams {
 
     /// Takes note of how a server did. Gives the news if it has just been ejected for it.
     pub(crate) fn judge(&mut self, id: ServerId, deed: Deed, now_ms: u64) -> Option<ServerNews> {
-        let server = self.servers.find(id.0)?;
-        let upstream = self.upstreams.find(server.upstream.0)?;
+        let server = self.servers.get_mut(id.0)?;
+        let upstream = self.upstreams.get_mut(server.upstream.0)?;
         let moment = upstream.moment(now_ms);
         let settings = &upstream.settings;
         let why = match deed {
@@ -342,7 +343,7 @@ impl Upstreams {
         if !self.may_eject(id, why, now_ms) {
             return None;
         }
-        let server = self.servers.find(id.0)?;
+        let server = self.servers.get_mut(id.0)?;
         let upstream = self.upstreams.get(server.upstream.0)?;
         let for_ms = server.eject_again(now_ms, upstream.settings.eject_ms);
         let (name, address) = (upstream.name.clone(), server.address);
@@ -374,7 +375,7 @@ impl Upstreams {
     /// its server already. What costs the servers work draws on the budget; what costs the client time
     /// is limited by `tries` alone.
     pub(crate) fn may_retry(&mut self, id: UpstreamId, tried: &Tried, cost: Cost) -> bool {
-        let Some(upstream) = self.upstreams.find(id.0) else { return false };
+        let Some(upstream) = self.upstreams.get_mut(id.0) else { return false };
         let tries = upstream.settings.tries as usize;
         let is_left = tried.servers.len() - tried.refused < tries;
         match cost {
@@ -386,7 +387,7 @@ impl Upstreams {
 
     /// Counts a request that is sent for the first time: so much more may be sent again.
     pub(crate) fn count_request(&mut self, id: UpstreamId) {
-        if let Some(upstream) = self.upstreams.find(id.0) {
+        if let Some(upstream) = self.upstreams.get_mut(id.0) {
             upstream.budget.earn(upstream.settings.retry_percent);
         }
     }
@@ -397,50 +398,55 @@ impl Upstreams {
     pub(crate) fn enqueue(
         &mut self,
         id: UpstreamId,
-        client: Id,
+        exchange: ExchangeId,
         owner: Option<ServerId>,
         tried: &Tried,
     ) -> bool {
-        let Some(upstream) = self.upstreams.find(id.0) else { return false };
+        let Some(upstream) = self.upstreams.get_mut(id.0) else { return false };
         let has_room = upstream.queue.len() < upstream.settings.queue as usize;
         if has_room {
-            upstream.queue.push_back(Waiting { client, owner, tried: tried.clone() });
+            upstream.queue.push_back(Waiting { exchange, owner, tried: tried.clone() });
         }
         has_room
     }
 
     /// A key has another owner meanwhile: its request waits for that one.
-    pub(crate) fn renew_owner(&mut self, id: UpstreamId, client: Id, owner: Option<ServerId>) {
-        let queue = self.upstreams.find(id.0).map(|upstream| &mut upstream.queue);
-        let waiting = queue.into_iter().flatten().find(|waiting| waiting.client == client);
+    pub(crate) fn renew_owner(
+        &mut self,
+        id: UpstreamId,
+        exchange: ExchangeId,
+        owner: Option<ServerId>,
+    ) {
+        let queue = self.upstreams.get_mut(id.0).map(|upstream| &mut upstream.queue);
+        let waiting = queue.into_iter().flatten().find(|waiting| waiting.exchange == exchange);
         waiting.into_iter().for_each(|waiting| waiting.owner = owner);
     }
 
-    /// A request waits no more. Gives the next client that waits for the same.
-    pub(crate) fn dequeue(&mut self, id: UpstreamId, client: Id) -> Option<Id> {
-        let queue = &mut self.upstreams.find(id.0)?.queue;
-        let at = queue.iter().position(|waiting| waiting.client == client)?;
+    /// A request waits no more. Gives the next one that waits for the same.
+    pub(crate) fn dequeue(&mut self, id: UpstreamId, exchange: ExchangeId) -> Option<ExchangeId> {
+        let queue = &mut self.upstreams.get_mut(id.0)?.queue;
+        let at = queue.iter().position(|waiting| waiting.exchange == exchange)?;
         let Waiting { owner, .. } = queue.remove(at)?;
-        queue.iter().find(|waiting| waiting.owner == owner).map(|waiting| waiting.client)
+        queue.iter().find(|waiting| waiting.owner == owner).map(|waiting| waiting.exchange)
     }
 
-    /// The client whose request waited longest of those that this server would do for. Others are not
+    /// The exchange that waited longest of those that this server would do for. Others are not
     /// waited for: a server that is slow holds up those alone whose keys are its own.
-    pub(crate) fn next_waiting(&self, id: UpstreamId, server: ServerId) -> Option<Id> {
+    pub(crate) fn next_waiting(&self, id: UpstreamId, server: ServerId) -> Option<ExchangeId> {
         let queue = &self.upstreams.get(id.0)?.queue;
-        queue.iter().find(|waiting| waiting.would_take(server)).map(|waiting| waiting.client)
+        queue.iter().find(|waiting| waiting.would_take(server)).map(|waiting| waiting.exchange)
     }
 
-    /// Clients whose requests wait for this server and no other, in their order.
-    pub(crate) fn waiting_for(&self, id: ServerId) -> impl Iterator<Item = Id> {
+    /// Exchanges that wait for this server and no other, in their order.
+    pub(crate) fn waiting_for(&self, id: ServerId) -> impl Iterator<Item = ExchangeId> {
         let upstream = self.servers.get(id.0).and_then(|it| self.upstreams.get(it.upstream.0));
         let queue = upstream.into_iter().flat_map(|upstream| &upstream.queue);
-        queue.filter(move |waiting| waiting.owner == Some(id)).map(|waiting| waiting.client)
+        queue.filter(move |waiting| waiting.owner == Some(id)).map(|waiting| waiting.exchange)
     }
 
-    /// Clients that wait although a server has room for them, one for each server: it has come back
+    /// Exchanges that wait although a server has room for them, one for each server: it has come back
     /// by itself, which nothing else tells.
-    pub(crate) fn waiting_in_vain(&self, now_ms: u64) -> impl Iterator<Item = Id> {
+    pub(crate) fn waiting_in_vain(&self, now_ms: u64) -> impl Iterator<Item = ExchangeId> {
         let upstreams =
             self.by_name.iter().filter_map(|(_, id)| Some((*id, self.upstreams.get(id.0)?)));
         let waited_for = upstreams.filter(|(_, upstream)| !upstream.queue.is_empty());
@@ -465,7 +471,7 @@ impl Upstreams {
     /// Makes the members of an upstream what configuration and names say. New ones came at `since_ms`;
     /// `None` if they were there from the start.
     fn enlist(&mut self, id: UpstreamId, since_ms: Option<u64>, changed: &mut Changed) {
-        let upstream = self.upstreams.find(id.0).expect("its caller found it");
+        let upstream = self.upstreams.get_mut(id.0).expect("its caller found it");
         let wanted = configured(&upstream.settings, &self.resolved);
         if wanted.len() == MEMBERS_MAX {
             let name = &upstream.name;
@@ -481,7 +487,7 @@ impl Upstreams {
                 let server = Server::new(id, address, since_ms.unwrap_or(0));
                 ServerId(self.servers.insert_with(|_| server))
             });
-            let server = self.servers.find(member.0).expect("it is a member");
+            let server = self.servers.get_mut(member.0).expect("it is a member");
             server.weight = configured.weight;
             server.is_draining = configured.drain;
             upstream.members.push(member);
@@ -497,7 +503,7 @@ impl Upstreams {
 
     /// Lets a server go; it stays until its requests are over.
     fn dismiss(&mut self, id: ServerId, changed: &mut Changed) {
-        let server = self.servers.find(id.0).expect("it was a member");
+        let server = self.servers.get_mut(id.0).expect("it was a member");
         server.is_member = false;
         changed.orphans.append(&mut server.idle);
         if server.active == 0 {
@@ -552,9 +558,9 @@ impl Upstream {
         Moment { now_ms, slow_start_ms: self.settings.slow_start_ms, usual: self.usual }
     }
 
-    /// Every client that waits, in their order.
-    fn waiting(&self) -> impl Iterator<Item = Id> {
-        self.queue.iter().map(|waiting| waiting.client)
+    /// Every exchange that waits, in their order.
+    fn waiting(&self) -> impl Iterator<Item = ExchangeId> {
+        self.queue.iter().map(|waiting| waiting.exchange)
     }
 }
 

@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use heritage::Ejection;
 
 use super::UpstreamId;
-use crate::table::Id;
+use crate::ids::OriginId;
 
 /// Time constant of the moving average of latency: what is older counts for little.
 const LATENCY_MEMORY_MS: f64 = 10_000.0;
@@ -81,7 +81,7 @@ pub(super) struct Server {
     /// Whether it is still configured; one that is not goes when its last request is over.
     pub(super) is_member: bool,
     /// Connections that wait; the last is the one used last.
-    pub(super) idle: Vec<Id>,
+    pub(super) idle: Vec<OriginId>,
     /// Requests that are with it, those included whose connection is being opened.
     pub(super) active: u64,
     /// What the health check says; well until it says otherwise.

@@ -19,6 +19,7 @@ use std::collections::{BTreeMap, BinaryHeap};
 use std::net::SocketAddr;
 
 use super::*;
+use crate::ids::kinds;
 
 const CONNECT_MS: u64 = 3_000;
 const QUEUE_MS: u64 = 5_000;
@@ -54,7 +55,7 @@ enum Event {
 
 #[derive(Debug)]
 struct Request {
-    name: Id,
+    name: ExchangeId,
     key_hash: u64,
     tried: Tried,
     costs: Vec<Cost>,
@@ -70,7 +71,7 @@ struct Simulation {
     upstreams: Upstreams,
     settings: settings::Upstream,
     web: UpstreamId,
-    names: Table<usize>,
+    names: Table<usize, kinds::Exchange>,
     states: BTreeMap<u16, State>,
     requests: Vec<Request>,
     events: BinaryHeap<Reverse<(u64, usize, Event)>>,
@@ -151,7 +152,7 @@ impl Simulation {
                 }
                 Event::QueueTimeout(_) => {}
                 Event::Sweep => {
-                    let waiting: Vec<Id> = self.upstreams.waiting_in_vain(at_ms).collect();
+                    let waiting: Vec<ExchangeId> = self.upstreams.waiting_in_vain(at_ms).collect();
                     waiting.into_iter().for_each(|name| self.look_again(name));
                     self.at(SWEEP_MS, Event::Sweep);
                 }
@@ -240,7 +241,7 @@ impl Simulation {
         }
     }
 
-    fn look_again(&mut self, name: Id) {
+    fn look_again(&mut self, name: ExchangeId) {
         let number = self.names.get(name).copied();
         if let Some(number) = number.filter(|number| self.requests[*number].is_queued) {
             self.open(number, 503);

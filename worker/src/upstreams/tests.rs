@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 
 use super::*;
+use crate::ids::kinds;
 
 fn address(port: u16) -> SocketAddr {
     SocketAddr::from(([127, 0, 0, 1], port))
@@ -13,7 +14,8 @@ struct Fixture {
     upstreams: Upstreams,
     settings: settings::Worker,
     web: UpstreamId,
-    names: Table<()>,
+    exchanges: Table<(), kinds::Exchange>,
+    connections: Table<(), kinds::Origin>,
 }
 
 const START_MS: u64 = 1_000_000;
@@ -39,11 +41,21 @@ impl Fixture {
         let changed = upstreams.configure(&settings, START_MS);
         assert!(changed.orphans.is_empty() && changed.waiting.is_empty());
         let web = upstreams.find(b"web").expect("it is configured");
-        Fixture { upstreams, settings, web, names: Table::default() }
+        Fixture {
+            upstreams,
+            settings,
+            web,
+            exchanges: Table::default(),
+            connections: Table::default(),
+        }
     }
 
-    fn name(&mut self) -> Id {
-        self.names.insert_with(|_| ())
+    fn exchange(&mut self) -> ExchangeId {
+        self.exchanges.insert_with(|_| ())
+    }
+
+    fn connection(&mut self) -> OriginId {
+        self.connections.insert_with(|_| ())
     }
 
     fn choose_for(&mut self, key: &str, tried: &[ServerId], now_ms: u64) -> Choice {
@@ -295,7 +307,7 @@ fn requests_beyond_the_limit_of_every_server_wait_in_their_order() {
     let ports: Vec<u16> = (0..4).map(|_| fixture.use_one()).collect();
     assert_eq!(ports, [1, 2, 1, 2]);
     assert_eq!(fixture.choose_for("", &[], START_MS), Choice::Busy(None));
-    let [first, second, third] = [(); 3].map(|()| fixture.name());
+    let [first, second, third] = [(); 3].map(|()| fixture.exchange());
     let web = fixture.web;
     assert!(fixture.upstreams.enqueue(web, first, None, &failed(&[])));
     assert!(fixture.upstreams.enqueue(web, second, None, &failed(&[])));
@@ -320,7 +332,7 @@ fn requests_wait_only_behind_those_that_the_same_server_would_do_for() {
     let Choice::Busy(owner) = fixture.choose_for("", &[], START_MS) else { panic!("it has room") };
     assert_eq!(owner, Some(slow), "the key has to wait for its own server");
     let other = fixture.at(1 + fixture.port(slow) % 2);
-    let [waits, second] = [(); 2].map(|()| fixture.name());
+    let [waits, second] = [(); 2].map(|()| fixture.exchange());
     assert!(fixture.upstreams.enqueue(web, waits, owner, &failed(&[])));
     assert!(fixture.upstreams.enqueue(web, second, None, &failed(&[other])));
     assert_eq!(fixture.upstreams.next_waiting(web, other), None);
@@ -333,7 +345,7 @@ fn requests_wait_only_behind_those_that_the_same_server_would_do_for() {
 #[test]
 fn the_connection_used_last_is_used_first_and_the_oldest_makes_room() {
     let mut fixture = Fixture::new(&[1], |upstream| upstream.idle = 2);
-    let [a, b, c] = [(); 3].map(|()| fixture.name());
+    let [a, b, c] = [(); 3].map(|()| fixture.connection());
     let server = fixture.at(1);
     let upstreams = &mut fixture.upstreams;
     assert_eq!(upstreams.put_idle(server, a), None);
@@ -348,11 +360,11 @@ fn the_connection_used_last_is_used_first_and_the_oldest_makes_room() {
 fn another_configuration_keeps_what_is_known_of_servers_that_stay() {
     let mut fixture = Fixture::new(&[1, 2, 3], |upstream| upstream.eject_failures = 1);
     fixture.fail(1, START_MS);
-    let (goes, busy) = (fixture.at(3), fixture.name());
-    let idle = fixture.name();
+    let (goes, busy) = (fixture.at(3), fixture.connection());
+    let idle = fixture.connection();
     fixture.upstreams.begin(goes);
     assert_eq!(fixture.upstreams.put_idle(goes, idle), None);
-    let waits = fixture.name();
+    let waits = fixture.exchange();
     assert!(fixture.upstreams.enqueue(fixture.web, waits, None, &failed(&[])));
 
     let mut settings = fixture.settings.clone();
@@ -387,7 +399,7 @@ fn a_name_stands_for_the_addresses_that_it_resolves_to_now() {
     };
     let _ = resolved(&[2, 3], START_MS);
     assert_eq!(fixture.shares(&[1, 2, 3], 9, START_MS), [3, 3, 3]);
-    let (gone, idle) = (fixture.at(2), fixture.name());
+    let (gone, idle) = (fixture.at(2), fixture.connection());
     assert_eq!(fixture.upstreams.put_idle(gone, idle), None);
     let news = ServerNews::Resolved {
         name: "web.internal:80".to_owned(),
@@ -515,9 +527,9 @@ fn requests_that_wait_for_a_server_look_again_when_it_is_ejected_or_back() {
         (upstream.eject_failures, upstream.eject_ms) = (1, 1000);
     });
     let owner = fixture.use_one();
-    let (web, owner, waits) = (fixture.web, fixture.at(owner), fixture.name());
+    let (web, owner, waits) = (fixture.web, fixture.at(owner), fixture.exchange());
     assert!(fixture.upstreams.enqueue(web, waits, Some(owner), &failed(&[])));
-    let in_vain = |fixture: &Fixture, now_ms| -> Vec<Id> {
+    let in_vain = |fixture: &Fixture, now_ms| -> Vec<ExchangeId> {
         fixture.upstreams.waiting_in_vain(now_ms).collect()
     };
     assert_eq!(in_vain(&fixture, START_MS), []);

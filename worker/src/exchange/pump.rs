@@ -1,4 +1,5 @@
-//! An exchange: a request to an origin and its response to the client, both at the same time.
+//! The messages of an exchange on their way: the request to the origin and the response to the client,
+//! both at the same time.
 //!
 //! Each direction owns at most one buffer on each side. A side is read only once the other has taken
 //! what was read before, so the slower peer sets the pace and memory stays bounded, whatever the size
@@ -10,19 +11,16 @@ use heritage::Reason;
 use http::encode::{self, ResponseFrame};
 use http::{BodyDecoder, Framing, ResponseError, Scan, Version};
 
+use super::{Attempt, Download, Exchange, OriginFault, Stage, Upload, UploadProgress};
 use crate::buffers::{Buffers, Slot};
-use crate::close_reason::CloseReason;
 use crate::context::Context;
 use crate::origin::Origin;
-use crate::reasons;
-use crate::request::{Awaited, Phase, Request};
-use crate::timers::TimerId;
 use crate::upstreams::Deed;
 use crate::wire::{Fill, Wire};
 
 /// What an exchange came to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Outcome {
+pub(super) enum Outcome {
     /// Nothing moves until a peer does.
     Blocked,
     /// It could go on, but others wait.
@@ -39,77 +37,6 @@ pub(crate) enum Outcome {
     OriginFault(OriginFault),
 }
 
-/// How an origin fails.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum OriginFault {
-    /// The connection could not be opened.
-    Refused,
-    /// It did not open in time.
-    ConnectTimeout,
-    /// It ended before the response's head.
-    Ended,
-    /// The response's head is refused.
-    Malformed(ResponseError),
-    /// No response head in time.
-    HeadTimeout,
-    /// It took nothing of the request's body for too long.
-    UploadTimeout,
-    /// The exchange took too long, and there was no head yet.
-    ExchangeTimeout,
-    /// The connection ended before the body did, which has a length.
-    CutLength,
-    /// The connection ended before the last chunk of the body.
-    CutChunks,
-    /// The body is refused.
-    BodyMalformed,
-    /// The body stalled.
-    BodyTimeout,
-    /// The exchange took too long, and its body was on its way.
-    BodyOverdue,
-}
-
-impl OriginFault {
-    /// What the client is told, if it has no answer yet, and the operator in any case.
-    pub(crate) fn reason(self) -> Reason {
-        match self {
-            Self::Refused => Reason::ConnectRefused,
-            Self::ConnectTimeout => Reason::ConnectTimeout,
-            Self::Ended => Reason::ResponseMissing,
-            Self::Malformed(error) => reasons::of_response(error),
-            Self::HeadTimeout => Reason::ResponseHeadTimeout,
-            Self::UploadTimeout => Reason::UploadTimeout,
-            Self::ExchangeTimeout | Self::BodyOverdue => Reason::ExchangeTimeout,
-            Self::CutLength => Reason::ResponseCutLength,
-            Self::CutChunks => Reason::ResponseCutChunks,
-            Self::BodyMalformed => Reason::ResponseChunks,
-            Self::BodyTimeout => Reason::ResponseBodyTimeout,
-        }
-    }
-
-    /// Why the client's connection closes, where its answer has begun and can't be ended.
-    pub(crate) fn cuts(self) -> Option<CloseReason> {
-        match self {
-            Self::CutLength | Self::CutChunks => Some(CloseReason::OriginTruncated),
-            Self::BodyMalformed => Some(CloseReason::OriginMalformed),
-            Self::BodyTimeout | Self::BodyOverdue => Some(CloseReason::OriginTimeout),
-            _ => None,
-        }
-    }
-
-    /// What it says of the server, beyond this one exchange; nothing if it does not speak against it.
-    pub(crate) fn deed(self) -> Option<Deed> {
-        match self {
-            Self::Refused | Self::ConnectTimeout => Some(Deed::Unreachable),
-            // A body may stall for a client that is slow to send its own.
-            Self::BodyTimeout | Self::BodyOverdue => None,
-            // It is whole, as far as anybody looked, and the limit is Kiln's. If it counted, whoever
-            // knows one heavy page could take the servers out one by one.
-            Self::Malformed(error) if error.is_limit() => None,
-            _ => Some(Deed::Failed),
-        }
-    }
-}
-
 /// Rounds of an exchange before others get their turn: with 16 KiB a round, about half a megabyte.
 const ROUNDS_MAX: usize = 32;
 
@@ -118,11 +45,11 @@ const SPLICED_ROUNDS: usize = ROUNDS_MAX / 2;
 
 /// The rounds of one turn.
 #[derive(Debug, Default)]
-pub(crate) struct Rounds(usize);
+pub(super) struct Rounds(usize);
 
 impl Rounds {
     /// Counts a round, and says whether another may follow.
-    pub(crate) fn may_go_on(&mut self, one: &Wire, other: &Wire) -> bool {
+    pub(super) fn may_go_on(&mut self, one: &Wire, other: &Wire) -> bool {
         self.0 += if one.has_pipe() || other.has_pipe() { SPLICED_ROUNDS } else { 1 };
         self.0 < ROUNDS_MAX
     }
@@ -136,22 +63,22 @@ const SPLICE_MIN: u64 = 64 * 1024;
 type Step = Result<bool, Outcome>;
 
 /// Moves what can be moved.
-pub(crate) fn pump(
+pub(super) fn pump(
     client: &mut Wire,
-    request: &mut Request,
+    exchange: &mut Exchange,
     origin: &mut Origin,
     ctx: &mut Context,
 ) -> Outcome {
-    if matches!(request.phase, Phase::Queued | Phase::Connecting) {
+    if matches!(exchange.stage, Stage::Connecting(_)) {
         // Answers to requests before this one need not wait for its server.
         return flush(client).map_or_else(|outcome| outcome, |_| Outcome::Blocked);
     }
     let mut rounds = Rounds::default();
     loop {
-        let moved = send(client, request, origin, ctx).and_then(|sent| {
-            let received = match request.phase {
-                Phase::Relaying { .. } => relay(client, request, origin, ctx),
-                _ => receive_head(client, request, origin, ctx),
+        let moved = send(client, exchange, origin, ctx).and_then(|sent| {
+            let received = match &mut exchange.stage {
+                Stage::Relaying(_, download) => relay(client, download, origin, ctx),
+                _ => receive_head(client, exchange, origin, ctx),
             };
             Ok(sent | received?)
         });
@@ -165,39 +92,48 @@ pub(crate) fn pump(
 }
 
 /// One round of the request's way to the origin.
-fn send(client: &mut Wire, request: &mut Request, origin: &mut Origin, ctx: &mut Context) -> Step {
-    if request.is_abandoned || request.is_sent() && !origin.wire.has_output() {
+fn send(
+    client: &mut Wire,
+    exchange: &mut Exchange,
+    origin: &mut Origin,
+    ctx: &mut Context,
+) -> Step {
+    let is_sent = exchange.is_sent();
+    let Exchange { facts, attempt, upload, .. } = exchange;
+    let Upload { body, progress, bytes } = upload;
+    if *progress == UploadProgress::Abandoned || is_sent && !origin.wire.has_output() {
         return Ok(false);
     }
-    let is_chunked = request.framing == Framing::Chunked;
+    let is_chunked = facts.framing == Framing::Chunked;
     let (inbound, outbound) = (&mut client.inbound, &mut origin.wire.outbound);
     let Transferred { taken, content } =
-        transfer(&mut request.body, is_chunked, inbound, outbound, &mut ctx.buffers)
+        transfer(body, is_chunked, inbound, outbound, &mut ctx.buffers)
             .map_err(|_| Outcome::ClientFault(Reason::RequestChunks))?;
-    request.body_bytes += content as u64;
-    request.awaits_continue &= taken == 0;
-    if request.body_bytes > ctx.limits.request_body_bytes {
+    *bytes += content as u64;
+    attempt.awaits_continue &= taken == 0;
+    if *bytes > ctx.limits.request_body_bytes {
         return Err(Outcome::ClientFault(Reason::RequestBodyTooLarge));
     }
-    if request.body.is_done() && !request.body_is_terminated {
-        request.body_is_terminated =
-            !is_chunked || origin.wire.outbound.push(encode::LAST_CHUNK, &mut ctx.buffers);
+    if body.is_done()
+        && *progress == UploadProgress::Flowing
+        && (!is_chunked || origin.wire.outbound.push(encode::LAST_CHUNK, &mut ctx.buffers))
+    {
+        *progress = UploadProgress::Sent;
     }
-    let before = request.head_sent;
-    match origin.wire.flush_after(&request.head.data()[before..]) {
-        Ok(count) => request.head_sent += count,
+    let before = attempt.head_sent;
+    match origin.wire.flush_after(&attempt.head.data()[before..]) {
+        Ok(count) => attempt.head_sent += count,
         Err(_) => {
             // It may have answered before it stopped reading: what it sent is still to be read.
-            request.is_abandoned = true;
+            *progress = UploadProgress::Abandoned;
             origin.wire.expect_end();
             return Ok(true);
         }
     }
-    let mut moved = taken > 0 || request.head_sent > before;
-    if !request.body.is_done() && client.inbound.is_empty() && !origin.wire.has_output() {
-        let (fill, spliced) =
-            take_content(&mut request.body, is_chunked, client, &mut origin.wire, ctx);
-        request.body_bytes += spliced;
+    let mut moved = taken > 0 || attempt.head_sent > before;
+    if !body.is_done() && client.inbound.is_empty() && !origin.wire.has_output() {
+        let (fill, spliced) = take_content(body, is_chunked, client, &mut origin.wire, ctx);
+        *bytes += spliced;
         moved |= match fill {
             Ok(Fill::Bytes) => true,
             Ok(Fill::Blocked | Fill::Full) => false,
@@ -231,15 +167,15 @@ fn take_content(
 /// One round of waiting for the response's head.
 fn receive_head(
     client: &mut Wire,
-    request: &mut Request,
+    exchange: &mut Exchange,
     origin: &mut Origin,
     ctx: &mut Context,
 ) -> Step {
     if !origin.wire.inbound.is_empty() {
         let limits = ctx.response_limits();
         let bytes = origin.wire.inbound.data();
-        match ctx.response_head.parse(bytes, &mut request.scan, &limits) {
-            Ok(Some(length)) => return begin_response(client, request, origin, ctx, length),
+        match ctx.response_head.parse(bytes, &mut exchange.attempt.scan, &limits) {
+            Ok(Some(length)) => return begin_response(client, exchange, origin, ctx, length),
             Ok(None) => {}
             Err(error) => return Err(Outcome::OriginFault(OriginFault::Malformed(error))),
         }
@@ -247,7 +183,7 @@ fn receive_head(
     flush(client)?;
     match origin.wire.fill(&mut ctx.buffers) {
         Ok(Fill::Bytes) => {
-            request.is_being_answered = true;
+            exchange.attempt.is_being_answered = true;
             Ok(true)
         }
         Ok(Fill::Blocked) => Ok(false),
@@ -261,45 +197,46 @@ fn receive_head(
 /// Writes the head of a response to the client.
 fn begin_response(
     client: &mut Wire,
-    request: &mut Request,
+    exchange: &mut Exchange,
     origin: &mut Origin,
     ctx: &mut Context,
     length: usize,
 ) -> Step {
     let head = &ctx.response_head;
     let is_interim = head.is_interim();
+    let Exchange { facts, attempt, upload, .. } = exchange;
     let origin_framing = head
-        .framing(request.answers_head)
+        .framing(facts.answers_head)
         .map_err(|error| Outcome::OriginFault(OriginFault::Malformed(error)))?;
     let framing = match origin_framing {
-        Framing::Chunked | Framing::UntilClose if request.version == Version::Http11 => {
+        Framing::Chunked | Framing::UntilClose if facts.version == Version::Http11 => {
             Framing::Chunked
         }
         Framing::Chunked => Framing::UntilClose,
         counted => counted,
     };
     let switches = head.status == 101;
-    if switches && !head.switches_as_offered(origin.wire.inbound.data(), request.head.data()) {
+    if switches && !head.switches_as_offered(origin.wire.inbound.data(), attempt.head.data()) {
         // Nobody asked for that.
         return Err(Outcome::OriginFault(OriginFault::Malformed(ResponseError::Switch)));
     }
     if !is_interim {
-        let latency_us = ctx.now_us.saturating_sub(request.sent_us);
-        request.deed = Some(Deed::Answered { status: head.status, latency_us });
-        let is_early = !request.body.is_done();
-        request.closes |= is_early || ctx.is_draining || framing == Framing::UntilClose;
+        let latency_us = ctx.now_us.saturating_sub(attempt.sent_us);
+        attempt.deed = Some(Deed::Answered { status: head.status, latency_us });
+        let is_early = !upload.body.is_done();
+        facts.closes |= is_early || ctx.is_draining || framing == Framing::UntilClose;
         // Some origins send the content that they announce to HEAD after all, and it would be taken for
         // the next response.
-        let may_have_more = request.answers_head
+        let may_have_more = facts.answers_head
             && (head.is_chunked || head.content_length.is_some_and(|length| length > 0));
-        request.origin_persists =
+        attempt.origin_persists =
             head.is_persistent && origin_framing != Framing::UntilClose && !may_have_more;
     }
-    let frame = ResponseFrame { framing, version: request.version, closes: request.closes };
+    let frame = ResponseFrame { framing, version: facts.version, closes: facts.closes };
     let is_wanted = match head.status {
-        100 => std::mem::take(&mut request.awaits_continue),
+        100 => std::mem::take(&mut attempt.awaits_continue),
         // A 1.0 client knows no interim responses (RFC 9110, section 15.2).
-        _ => !is_interim || request.version == Version::Http11,
+        _ => !is_interim || facts.version == Version::Http11,
     };
     let bytes = &origin.wire.inbound.data()[..length];
     let (date, via) = (&ctx.date, &ctx.via);
@@ -310,40 +247,45 @@ fn begin_response(
             encode::relayed_response(out, head, bytes, frame, date, via)
         };
         if !has_room || client.outbound.encode(&mut ctx.buffers, write).is_err() {
-            return await_room(client, request);
+            return await_room(client, attempt);
         }
     }
     origin.wire.inbound.consume(length);
-    request.scan = Scan::default();
+    attempt.scan = Scan::default();
     if switches {
         return Err(Outcome::Switched);
     }
     if !is_interim {
-        let body = BodyDecoder::from(origin_framing);
-        request.phase = Phase::Relaying { body, framing, is_terminated: false };
         // From here on it can't be sent again, so what is left of it is all that is needed.
-        if request.is_sent() {
-            request.head.release(&mut ctx.buffers);
-            request.head_sent = 0;
+        if exchange.is_sent() {
+            exchange.attempt.head.release(&mut ctx.buffers);
+            exchange.attempt.head_sent = 0;
         }
+        let body = BodyDecoder::from(origin_framing);
+        let id = exchange.stage.origin().expect("it has answered");
+        let download = Download { body, framing, is_terminated: false };
+        exchange.stage = Stage::Relaying(id, download);
     }
     Ok(true)
 }
 
 /// Makes room for a response's head, which is then parsed again.
-fn await_room(client: &mut Wire, request: &mut Request) -> Step {
+fn await_room(client: &mut Wire, attempt: &mut Attempt) -> Step {
     if !client.has_output() {
         return Err(Outcome::OriginFault(OriginFault::Malformed(ResponseError::HeadTooLarge)));
     }
-    request.scan = Scan::default();
+    attempt.scan = Scan::default();
     flush(client)
 }
 
 /// One round of the response's way to the client.
-fn relay(client: &mut Wire, request: &mut Request, origin: &mut Origin, ctx: &mut Context) -> Step {
-    let Phase::Relaying { body, framing, is_terminated } = &mut request.phase else {
-        unreachable!("called in this phase alone");
-    };
+fn relay(
+    client: &mut Wire,
+    download: &mut Download,
+    origin: &mut Origin,
+    ctx: &mut Context,
+) -> Step {
+    let Download { body, framing, is_terminated } = download;
     let is_chunked = *framing == Framing::Chunked;
     let (inbound, outbound) = (&mut origin.wire.inbound, &mut client.outbound);
     let Transferred { taken, .. } = transfer(body, is_chunked, inbound, outbound, &mut ctx.buffers)
@@ -424,74 +366,4 @@ fn transfer(
         moved.content += step.content.len();
     }
     Ok(moved)
-}
-
-/// Sets both deadlines by whose move it is. A deadline moves when bytes do or when the awaited move is
-/// another one; that a peer wakes us is no reason.
-pub(crate) fn set_deadlines(
-    client: &mut Wire,
-    client_timer: TimerId,
-    request: &mut Request,
-    origin: &mut Origin,
-    ctx: &mut Context,
-) {
-    let is_sent = request.is_sent() && !origin.wire.has_output();
-    let of_client = match () {
-        () if client.has_output() => Awaited::Room,
-        () if request.is_abandoned || request.body.is_done() => Awaited::Nothing,
-        () if origin.wire.has_output() => Awaited::Nothing,
-        () => Awaited::Body,
-    };
-    let of_origin = match request.phase {
-        Phase::Queued | Phase::Connecting => return,
-        Phase::AwaitingHead if is_sent || request.is_abandoned => Awaited::Head,
-        Phase::AwaitingHead if origin.wire.has_output() => Awaited::Room,
-        Phase::AwaitingHead if request.awaits_continue => Awaited::Continue,
-        Phase::AwaitingHead => Awaited::Nothing,
-        Phase::Relaying { .. } if client.has_output() => Awaited::Nothing,
-        Phase::Relaying { .. } => Awaited::Body,
-    };
-    let client_deadline = match of_client {
-        Awaited::Body => Some(body_deadline(request, ctx)),
-        Awaited::Room => Some(ctx.after(ctx.timeouts.body_ms)),
-        _ => None,
-    };
-    let origin_deadline = match of_origin {
-        Awaited::Nothing => request.over_ms,
-        Awaited::Body => ctx.after(request.patience.response_body_ms),
-        Awaited::Room => ctx.after(request.patience.body_ms),
-        Awaited::Head => ctx.after(request.patience.response_head_ms),
-        Awaited::Continue => ctx.after(ctx.timeouts.continue_ms),
-    };
-    let origin_deadline = origin_deadline.min(request.over_ms);
-    let client_moved = client.take_progress();
-    let origin_moved = origin.wire.take_progress() && of_origin != Awaited::Head;
-    if client_moved || of_client != request.awaited_of_client {
-        if request.awaited_of_client == Awaited::Body && of_client != Awaited::Body {
-            request.body_awaited_ms += ctx.now_ms - request.body_awaited_since_ms;
-        }
-        request.awaited_of_client = of_client;
-        ctx.timers.set_or_clear(client_timer, client_deadline);
-    }
-    if origin_moved || of_origin != request.awaited_of_origin {
-        request.awaited_of_origin = of_origin;
-        ctx.timers.set(origin.timer, origin_deadline);
-    }
-}
-
-/// When the client must have sent more of its body: soon, and enough for its rate. Only the time counts
-/// in which it was its move, since an origin that reads slowly is not its fault.
-fn body_deadline(request: &mut Request, ctx: &Context) -> u64 {
-    let is_new = request.awaited_of_client != Awaited::Body;
-    if is_new {
-        request.body_awaited_since_ms = ctx.now_ms;
-    }
-    let soon_ms = ctx.after(ctx.timeouts.body_ms);
-    let rate = ctx.limits.request_body_rate;
-    if rate == 0 {
-        return soon_ms;
-    }
-    let allowed_ms = ctx.timeouts.body_grace_ms + request.body_bytes.saturating_mul(1000) / rate;
-    let left_ms = allowed_ms.saturating_sub(request.body_awaited_ms);
-    soon_ms.min(request.body_awaited_since_ms + left_ms)
 }

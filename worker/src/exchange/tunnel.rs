@@ -6,18 +6,13 @@
 
 use std::io;
 
-use crate::clients::Place;
+use super::pump::Rounds;
 use crate::context::Context;
-use crate::exchange::Rounds;
-use crate::table::Id;
 use crate::wire::{Fill, Wire};
 
 /// A connection whose bytes go to an origin as they are, and back.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(crate) struct Tunnel {
-    pub(crate) origin: Id,
-    /// Of a client behind a trusted proxy.
-    _place: Option<Place>,
     /// Whether the end of what the client sends was passed on.
     client_is_through: bool,
     /// Whether the end of what the origin sends was.
@@ -46,10 +41,6 @@ enum Broken {
 }
 
 impl Tunnel {
-    pub(crate) fn to(origin: Id, place: Option<Place>) -> Self {
-        Tunnel { origin, _place: place, client_is_through: false, origin_is_through: false }
-    }
-
     /// Moves what can be moved, in both directions.
     pub(crate) fn pump(&mut self, client: &mut Wire, origin: &mut Wire, ctx: &mut Context) -> Flow {
         let mut rounds = Rounds::default();
