@@ -12,7 +12,7 @@ use image::Mapped;
 use image::runtime::Trace;
 use object::{Object, ObjectSection, SymbolMapName};
 
-use crate::events::shortened;
+use crate::text::shortened;
 
 /// What the binary knows of code and files, which this crate does not.
 pub struct Names {

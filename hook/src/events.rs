@@ -15,6 +15,7 @@ use crate::RequestView;
 use crate::backtrace::{Names, Symbols};
 use crate::faults::{Allowance, Caught};
 use crate::recursions;
+use crate::text::shortened;
 
 /// Faults told in a second: what a script does wrong in several ways shows, and a thousand of one kind
 /// say no more than these.
@@ -219,15 +220,6 @@ fn printable(bytes: &[u8]) -> String {
     bytes.iter().map(printable).collect()
 }
 
-/// A text of at most so many bytes.
-pub(crate) fn shortened(mut text: String) -> String {
-    if text.len() > FAULT_TEXT_BYTES_MAX {
-        text.truncate(text.floor_char_boundary(FAULT_TEXT_BYTES_MAX - 3));
-        text.push_str("...");
-    }
-    text
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -274,12 +266,5 @@ mod tests {
         assert_eq!(request.target, "/path?token=secret");
         assert_eq!(request.fields[1].1.as_deref(), Some("secret"));
         assert_eq!(request.fields[0].1, None);
-    }
-
-    #[test]
-    fn a_long_text_is_cut_between_characters() {
-        let text = shortened("\u{e9}".repeat(FAULT_TEXT_BYTES_MAX));
-        assert!(text.len() <= FAULT_TEXT_BYTES_MAX && text.ends_with("\u{e9}..."), "{text}");
-        assert_eq!(shortened("short".to_owned()), "short");
     }
 }

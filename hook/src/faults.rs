@@ -30,7 +30,7 @@ use libc::{siginfo_t, ucontext_t};
 use nix::sys::signal::{SaFlags, SigAction, SigHandler, Signal, sigaction};
 use nix::time::ClockId;
 
-use crate::host::nanoseconds;
+use crate::clock::nanoseconds;
 use crate::instruction::{self, Registers};
 use crate::signals::SignalNote;
 use crate::stack::{self, FLAGS, HookStack, OfThread};

@@ -9,10 +9,11 @@ use std::sync::atomic::{AtomicPtr, Ordering};
 
 use heritage::FaultKind;
 use image::runtime::{Misdeed, as_host};
-use nix::time::{ClockId, clock_gettime};
+use nix::time::ClockId;
 
 use crate::abi::{self, Context, Host, Str};
 use crate::arena::{Arena, Refusal};
+use crate::clock::nanoseconds;
 use crate::{Edit, faults, field};
 
 /// Most changes that a script makes to one request.
@@ -205,12 +206,6 @@ extern "C" fn monotonic_ns() -> u64 {
 
 extern "C" fn realtime_ns() -> u64 {
     as_host(|| nanoseconds(ClockId::CLOCK_REALTIME))
-}
-
-/// What a clock says; signal handlers ask too, which clock_gettime(2) allows.
-pub(crate) fn nanoseconds(clock: ClockId) -> u64 {
-    let now = clock_gettime(clock).expect("Linux has both clocks");
-    now.tv_sec() as u64 * 1_000_000_000 + now.tv_nsec() as u64
 }
 
 /// SplitMix64 (Steele, Lea, Flood: Fast splittable pseudorandom number generators, 2014).

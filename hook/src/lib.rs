@@ -21,6 +21,7 @@ mod answer;
 #[allow(unsafe_code)] // Giving back memory that scripts had.
 mod arena;
 mod backtrace;
+mod clock;
 mod events;
 #[allow(unsafe_code)] // Signal handlers, and what they share with the code that they interrupt.
 mod faults;
@@ -35,6 +36,7 @@ mod scripts;
 mod signals;
 #[allow(unsafe_code)] // Switching stacks.
 mod stack;
+mod text;
 
 use std::net::SocketAddr;
 

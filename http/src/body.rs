@@ -2,10 +2,9 @@
 //!
 //! The decoder finds runs of content in the bytes it is given and copies nothing.
 
-use std::ops::Range;
-
 use crate::chunks::Chunks;
 use crate::error::BodyError;
+use crate::step::{Step, clamp};
 
 /// How the end of a body is found.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -19,15 +18,6 @@ pub enum Framing {
     Chunked,
     /// Whatever comes until the connection ends; responses alone.
     UntilClose,
-}
-
-/// What one call of [`BodyDecoder::decode`] found.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Step {
-    /// Bytes of the input that are dealt with.
-    pub consumed: usize,
-    /// Where in these bytes content stands; may be empty.
-    pub content: Range<usize>,
 }
 
 /// Finds the content of one body in the bytes of its message.
@@ -121,11 +111,6 @@ impl BodyDecoder {
             }
         }
     }
-}
-
-/// As many of the bytes that are left as are available.
-pub(crate) fn clamp(left: u64, available: usize) -> usize {
-    usize::try_from(left).unwrap_or(usize::MAX).min(available)
 }
 
 #[cfg(test)]

@@ -9,9 +9,9 @@
 //! connection: no sender may send one. Other fields that must not be trailers (`Authorization`,
 //! `Content-Type`, `Cache-Control` and more) mean nothing to Kiln and are dropped with the rest.
 
-use crate::body::{Step, clamp};
 use crate::error::BodyError;
 use crate::fields::{Known, is_token_byte, is_value_byte};
+use crate::step::{Step, clamp};
 
 /// Where a chunked body stands.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

@@ -23,10 +23,11 @@ mod request;
 mod response;
 mod scan;
 mod status;
+mod step;
 mod target;
 mod via;
 
-pub use body::{BodyDecoder, Framing, Step};
+pub use body::{BodyDecoder, Framing};
 pub use chunks::Chunks;
 pub use client::named_client;
 pub use encode::{Date, Full, Mark, Output, Via};
@@ -36,6 +37,7 @@ pub use request::{Limits, RequestHead};
 pub use response::ResponseHead;
 pub use scan::Scan;
 pub use status::reason;
+pub use step::Step;
 
 /// Protocol version of a message, as far as it changes how Kiln treats it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
