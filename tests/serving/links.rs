@@ -150,14 +150,14 @@ fn folders_of_include_have_headers_and_a_change_there_is_a_change() {
 #[test]
 fn include_is_relative_to_its_file_and_a_folder_of_the_command_line_to_where_it_is_typed() {
     let folder = tree(&[
-        ("etc/kiln.toml", "script = \"site.cc\"\ninclude = [\"../shared\"]\n"),
+        ("etc/kiln.toml", "script = \"site.cc\"\ninclude = [\"../headers\"]\n"),
         ("etc/site.cc", WORD),
-        ("shared/word.h", "#define WORD \"one\"\n"),
+        ("headers/word.h", "#define WORD \"one\"\n"),
     ]);
     let check = |options: &[&str]| {
         run(kiln_command().current_dir(folder.path()).arg("check").args(options))
     };
-    for options in [&["-c", "etc/kiln.toml"][..], &["-I", "shared", "etc/site.cc"]] {
+    for options in [&["-c", "etc/kiln.toml"][..], &["-I", "headers", "etc/site.cc"]] {
         let checked = check(options);
         assert_eq!(checked.code(), Some(0), "{checked:?}");
     }

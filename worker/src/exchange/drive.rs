@@ -31,7 +31,7 @@ impl<H: Hooks> Worker<H> {
         id
     }
 
-    /// One step of an exchange; what is to be done then is about its asker's connection.
+    /// One step of an exchange. The answer says what to do with its asker's connection.
     pub(crate) fn exchange_step(&mut self, id: ExchangeId) -> Next {
         let Worker { connections, exchanges, origins, ctx, .. } = self;
         let exchange = exchanges.live(id);
