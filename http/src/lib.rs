@@ -8,13 +8,14 @@
 //! Reading order: `fields` (the alphabet), `scan` (where a head ends), `request` and `response` (what
 //! it says), `connection` (what it says about the connection), `body` and
 //! `chunks` (where content ends), `encode` (typed values to bytes; the only place that makes
-//! bytes for a peer), `via` (how Kiln names itself, and knows a loop).
+//! bytes for a peer), `edit` (what scripts may change), `via` (how Kiln names itself, and knows a loop).
 #![forbid(unsafe_code)]
 
 pub mod body;
 mod chunks;
 mod client;
 mod connection;
+mod edit;
 pub mod encode;
 mod error;
 pub mod fields;
@@ -29,6 +30,7 @@ mod via;
 pub use body::{BodyDecoder, Framing, Step};
 pub use chunks::Chunks;
 pub use client::named_client;
+pub use edit::{Edit, is_reply_field};
 pub use encode::{Date, Full, Mark, Output, Via};
 pub use error::{BodyError, RequestError, ResponseError};
 pub use fields::{FieldSpan, Known, Span};

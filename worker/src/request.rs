@@ -7,8 +7,8 @@
 use std::net::{IpAddr, SocketAddr};
 
 use heritage::Reason;
-use http::encode::{self, Edit, Forwarded, Reply, ResponseFrame};
-use http::{BodyDecoder, Framing, Mark, Scan, Version, Via};
+use http::encode::{self, Forwarded, Reply, ResponseFrame};
+use http::{BodyDecoder, Edit, Framing, Mark, Scan, Version, Via};
 
 use hook::{Decision, Field, RequestView};
 use settings::Policy;
@@ -301,7 +301,7 @@ impl<H: Hooks> Worker<H> {
                 if facts.purpose == Purpose::Connect && !upstreams.takes_connect(route.upstream) {
                     return connection.reply_error(ctx, &facts, Reason::ConnectUntaken, name);
                 }
-                let edits = edits.iter().map(edit_of);
+                let edits = edits.iter().copied();
                 if connection.is_in_loop(ctx, &facts, &route) {
                     return connection.reply_error(ctx, &facts, Reason::Loop, name);
                 }
@@ -599,14 +599,6 @@ impl Route {
             // Not by what the script said: that may be empty, or change with the scripts.
             mark: via.mark(upstreams.name(upstream).as_bytes()),
         })
-    }
-}
-
-fn edit_of<'a>(edit: &hook::Edit<'a>) -> Edit<'a> {
-    match *edit {
-        hook::Edit::Set(name, value) => Edit::Set(name, value),
-        hook::Edit::Add(name, value) => Edit::Add(name, value),
-        hook::Edit::Remove(name) => Edit::Remove(name),
     }
 }
 
