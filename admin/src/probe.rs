@@ -7,12 +7,12 @@
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::SocketAddr;
 
-use http::{Limits, ResponseError, ResponseHead, Scan};
+use http::{ResponseError, ResponseHead, ResponseLimits, Scan};
 use mio::net::TcpStream;
 use mio::{Interest, Registry, Token};
 
-/// Bytes of the longest head, as a worker's buffer has it. Interim heads before it count.
-const HEAD_BYTES_MAX: usize = 16 * 1024;
+/// Bytes of the longest head: as many as a worker may ever take. Interim heads before it count.
+const HEAD_BYTES_MAX: usize = settings::HEAD_BYTES_MAX as usize;
 
 /// Why a server has not said how it is.
 #[derive(Debug, thiserror::Error)]
@@ -46,28 +46,22 @@ impl Answer {
     fn take(&mut self, part: &[u8]) -> Result<Option<u16>, Failure> {
         let room = HEAD_BYTES_MAX - self.bytes.len();
         self.bytes.extend_from_slice(&part[..part.len().min(room)]);
-        let limits = Limits {
-            head_bytes_max: HEAD_BYTES_MAX - self.begin,
-            line_bytes_max: HEAD_BYTES_MAX,
-            fields_max: http::FIELDS_MAX,
-            takes_connect: false,
-            takes_underscores: true,
-        };
-        let bytes = &self.bytes[self.begin..];
-        let Some(length) = self.head.parse(bytes, &mut self.scan, &limits)? else {
-            return Ok(None);
-        };
-        if !self.head.is_interim() {
-            self.head.framing(false)?;
-            return Ok(Some(self.head.status));
+        // Several heads may have come at once. Each takes bytes, so that they end.
+        while self.begin < HEAD_BYTES_MAX {
+            let head_bytes_max = HEAD_BYTES_MAX - self.begin;
+            let limits = ResponseLimits { head_bytes_max, fields_max: http::FIELDS_MAX };
+            let bytes = &self.bytes[self.begin..];
+            let Some(length) = self.head.parse(bytes, &mut self.scan, &limits)? else {
+                return Ok(None);
+            };
+            if !self.head.is_interim() {
+                self.head.framing(false)?;
+                return Ok(Some(self.head.status));
+            }
+            self.begin += length;
+            self.scan = Scan::default();
         }
-        self.begin += length;
-        self.scan = Scan::default();
-        if self.begin == HEAD_BYTES_MAX {
-            return Err(ResponseError::HeadTooLarge.into());
-        }
-        // The next head may have come with it.
-        self.take(&[])
+        Err(ResponseError::HeadTooLarge.into())
     }
 }
 
@@ -167,6 +161,14 @@ mod tests {
         check("HTTP/1.1 100 Continue\r\n\r\n", Ok(None));
         check("HTTP/1.1 200 OK\r\n", Ok(None));
         check("", Ok(None));
+    }
+
+    #[test]
+    fn a_head_may_be_as_large_as_for_a_client() {
+        let cookies = "x".repeat(30 << 10);
+        check(&format!("HTTP/1.1 200 OK\r\nSet-Cookie: {cookies}\r\n\r\n"), Ok(Some(200)));
+        let fields = "x: y\r\n".repeat(200);
+        check(&format!("HTTP/1.1 204 No Content\r\n{fields}\r\n"), Ok(Some(204)));
     }
 
     #[test]

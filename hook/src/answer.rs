@@ -3,10 +3,10 @@
 use crate::abi::{self, Str};
 use crate::arena;
 
-/// Most fields that a script adds to a reply.
-const REPLY_FIELDS_MAX: usize = 128;
-/// Most bytes of one name, value or upstream name that a script hands over.
-pub(crate) const NAME_BYTES_MAX: usize = 16 << 10;
+/// Most fields that a script adds to a reply: as many as any head has. The list could be a circle.
+const REPLY_FIELDS_MAX: usize = http::FIELDS_MAX;
+/// Most bytes of one name, value or upstream name that a script hands over: as many as any head has.
+pub(crate) const NAME_BYTES_MAX: usize = settings::HEAD_BYTES_MAX as usize;
 /// Every page of memory has so many bytes.
 const PAGE_BYTES: usize = 4096;
 

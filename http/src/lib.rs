@@ -19,6 +19,7 @@ mod edit;
 pub mod encode;
 mod error;
 pub mod fields;
+mod lines;
 mod output;
 mod request;
 mod response;
@@ -34,8 +35,8 @@ pub use edit::{Edit, is_reply_field};
 pub use encode::{Date, Full, Mark, Output, Via};
 pub use error::{BodyError, RequestError, ResponseError};
 pub use fields::{FieldSpan, Known, Span};
-pub use request::{Limits, RequestHead};
-pub use response::ResponseHead;
+pub use request::{RequestHead, RequestLimits};
+pub use response::{ResponseHead, ResponseLimits};
 pub use scan::Scan;
 pub use status::reason;
 
@@ -60,7 +61,6 @@ impl Version {
     }
 }
 
-/// Most field lines of a head; more is answered 431.
-///
-/// Browsers send about 20 and gateways add a few; nginx and Apache httpd stop at 100 as well.
-pub const FIELDS_MAX: usize = 100;
+/// Most field lines of a head, whatever its limits say: about as many as the shortest lines of some
+/// sense need to fill 64 KiB. Each costs 32 bytes while a head is parsed.
+pub const FIELDS_MAX: usize = 4000;

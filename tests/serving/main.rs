@@ -17,6 +17,7 @@ mod draining;
 mod faults;
 mod fences;
 mod generations;
+mod heads;
 mod hygiene;
 mod identity;
 mod names;

@@ -50,6 +50,8 @@ pub(crate) enum OriginFault {
     Ended,
     /// The response's head is refused.
     Malformed(ResponseError),
+    /// There was no room for the response's head.
+    NoRoom,
     /// No response head in time.
     HeadTimeout,
     /// It took nothing of the request's body for too long.
@@ -76,6 +78,7 @@ impl OriginFault {
             Self::ConnectTimeout => Reason::ConnectTimeout,
             Self::Ended => Reason::ResponseMissing,
             Self::Malformed(error) => reasons::of_response(error),
+            Self::NoRoom => Reason::ResponseHeadRoom,
             Self::HeadTimeout => Reason::ResponseHeadTimeout,
             Self::UploadTimeout => Reason::UploadTimeout,
             Self::ExchangeTimeout | Self::BodyOverdue => Reason::ExchangeTimeout,
@@ -105,6 +108,7 @@ impl OriginFault {
             // It is whole, as far as anybody looked, and the limit is Kiln's. If it counted, whoever
             // knows one heavy page could take the servers out one by one.
             Self::Malformed(error) if error.is_limit() => None,
+            Self::NoRoom => None,
             _ => Some(Deed::Failed),
         }
     }
@@ -251,8 +255,12 @@ fn receive_head(
             Ok(true)
         }
         Ok(Fill::Blocked) => Ok(false),
+        // The head is within its limit so far.
         Ok(Fill::Full) => {
-            Err(Outcome::OriginFault(OriginFault::Malformed(ResponseError::HeadTooLarge)))
+            match origin.wire.inbound.grow(&mut ctx.buffers, ctx.limits.large_heads_bytes) {
+                true => Ok(true),
+                false => Err(Outcome::OriginFault(OriginFault::NoRoom)),
+            }
         }
         Ok(Fill::End) | Err(_) => Err(Outcome::OriginFault(OriginFault::Ended)),
     }
@@ -304,12 +312,18 @@ fn begin_response(
     let bytes = &origin.wire.inbound.data()[..length];
     let (date, via) = (&ctx.date, &ctx.via);
     if is_wanted {
-        // A spill is a 100 that found no room; what comes later must not overtake it.
-        let has_room = !client.has_spill();
         let write = |out: &mut http::Output<'_>| {
             encode::relayed_response(out, head, bytes, frame, date, via)
         };
-        if !has_room || client.outbound.encode(&mut ctx.buffers, write).is_err() {
+        let is_written = match client.has_output() {
+            // A spill is a 100 that found no room; what comes later must not overtake it.
+            true => !client.has_spill() && client.outbound.encode(&mut ctx.buffers, write).is_ok(),
+            false => {
+                let large_max = ctx.limits.large_heads_bytes;
+                client.outbound.encode_head(&mut ctx.buffers, large_max, write).is_ok()
+            }
+        };
+        if !is_written {
             return await_room(client, request);
         }
     }
@@ -333,7 +347,7 @@ fn begin_response(
 /// Makes room for a response's head, which is then parsed again.
 fn await_room(client: &mut Wire, request: &mut Request) -> Step {
     if !client.has_output() {
-        return Err(Outcome::OriginFault(OriginFault::Malformed(ResponseError::HeadTooLarge)));
+        return Err(Outcome::OriginFault(OriginFault::NoRoom));
     }
     request.scan = Scan::default();
     flush(client)

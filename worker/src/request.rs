@@ -13,7 +13,7 @@ use http::{BodyDecoder, Edit, Framing, Mark, Scan, Version, Via};
 use hook::{Decision, Field, RequestView};
 use settings::Policy;
 
-use crate::buffers::{BUFFER_BYTES, Buffers, Slot};
+use crate::buffers::{Buffers, Slot};
 use crate::clients::Place;
 use crate::close_reason::CloseReason;
 use crate::connection::{Connection, Next, State};
@@ -378,7 +378,14 @@ impl Connection {
         }
         match self.wire.fill(&mut ctx.buffers) {
             Ok(Fill::Bytes) => Next::Again,
-            Ok(Fill::Full) => self.refuse(ctx, Reason::RequestHeadTooLarge, Label::NONE),
+            // The head is within its limit so far.
+            Ok(Fill::Full) => {
+                let large_max = ctx.arriving_large_max();
+                match self.wire.inbound.grow(&mut ctx.buffers, large_max) {
+                    true => Next::Again,
+                    false => self.refuse(ctx, Reason::RequestHeadRoom, Label::NONE),
+                }
+            }
             Ok(Fill::Blocked) => {
                 self.wire.rest(&mut ctx.buffers, &mut ctx.pipes);
                 if !self.wire.inbound.is_empty() && !self.head_has_begun {
@@ -445,11 +452,12 @@ impl Connection {
     /// Answers a `TRACE` or `OPTIONS` that may be forwarded no more (RFC 9110, section 7.6.2).
     fn reply_as_last(&mut self, ctx: &mut Context, facts: &Facts) -> Next {
         let bytes = &self.wire.inbound.data()[..facts.length];
-        let mut content = vec![0; BUFFER_BYTES];
-        let mut out = http::Output::new(&mut content);
         if ctx.request_head.is_method(bytes, "TRACE") {
+            // What it came with, and a space for each field that came without.
+            let mut content = vec![0; facts.length + ctx.request_head.fields.len()];
+            let mut out = http::Output::new(&mut content);
             encode::trace_reply(&mut out, &ctx.request_head, bytes)
-                .expect("it is no larger than the head, which fits a buffer");
+                .expect("there is room for the head as it came");
             let filled = out.filled();
             const FIELDS: &[(&[u8], &[u8])] = &[(b"Content-Type", b"message/http")];
             return self.reply(ctx, facts, 200, FIELDS, &content[..filled]);
@@ -500,9 +508,12 @@ impl Connection {
         };
         let written = match facts.purpose {
             Purpose::Connect => Ok(()),
-            Purpose::Answer | Purpose::Upgrade => head.encode(&mut ctx.buffers, |out| {
-                encode::upstream_request(out, request_head, bytes, forwarded, edits)
-            }),
+            Purpose::Answer | Purpose::Upgrade => {
+                let large_max = ctx.limits.large_heads_bytes;
+                head.encode_head(&mut ctx.buffers, large_max, |out| {
+                    encode::upstream_request(out, request_head, bytes, forwarded, edits.clone())
+                })
+            }
         };
         match written {
             Ok(()) => Ok(head),
