@@ -198,6 +198,11 @@ fn send(client: &mut Wire, request: &mut Request, origin: &mut Origin, ctx: &mut
         }
     }
     let mut moved = taken > 0 || request.head_sent > before;
+    if request.body_bytes > 0 && request.head_sent == request.head.data().len() {
+        // It can't be sent again, and its content may take long.
+        request.head.release(&mut ctx.buffers);
+        request.head_sent = 0;
+    }
     if !request.body.is_done() && client.inbound.is_empty() && !origin.wire.has_output() {
         let (fill, spliced) =
             take_content(&mut request.body, is_chunked, client, &mut origin.wire, ctx);

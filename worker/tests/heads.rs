@@ -129,6 +129,29 @@ fn a_response_head_without_room_is_a_502_that_ejects_nobody() {
     assert_eq!((passed.status(), passed.field("x").map(str::len)), (200, Some(30_000)));
 }
 
+/// Content may follow for hours, and nobody needs the head again once some of it has gone.
+#[test]
+fn uploads_under_way_hold_no_room_for_their_heads() {
+    let origin = Origin::start();
+    let worker = Worker::start(&origin, |settings| {
+        settings.limits.head_bytes = 1 << 20;
+        settings.limits.large_heads_bytes = 8 << 20;
+    });
+    let large = fields(90, 10_000);
+    let begun = format!("POST /echo HTTP/1.1\r\nHost: t\r\n{large}Content-Length: 10\r\n\r\nhalf ");
+    let mut uploads: Vec<Client> = Vec::new();
+    for _ in 0..10 {
+        wait_until("there is room for one more", || takes(&worker, 900_000));
+        let mut client = worker.connect();
+        client.send(&begun);
+        uploads.push(client);
+    }
+    wait_until("there is room", || takes(&worker, 900_000));
+    for client in &mut uploads {
+        assert_eq!(client.send("other").response().text(), "half other");
+    }
+}
+
 /// What a client does not read of a large response head waits with the rest of the answer, and the
 /// connection serves on.
 #[test]
