@@ -71,7 +71,7 @@ typedef struct kiln_host {
   // free bytes afterwards. NULL when the request has used up its share.
   void *(*allocate)(size_t size);
   // Changes the request that goes upstream; false when name or value is not valid in a field line
-  // (RFC 9110, sections 5.1 and 5.5) or there are too many changes.
+  // (RFC 9110, sections 5.1 and 5.5), the host itself writes the field, or there are too many changes.
   bool (*edit)(enum kiln_edit_kind kind, kiln_str name, kiln_str value);
   void (*log)(enum kiln_log_level level, kiln_str text);
   uint64_t (*monotonic_ns)(void);  // CLOCK_MONOTONIC

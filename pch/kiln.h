@@ -132,7 +132,8 @@ struct Header {
 /// What to do with a request. Made by forward(), reply(), close() and next().
 class [[nodiscard("an action does nothing until the hook returns it")]] Action {
 public:
-    /// Adds a field to a reply. Throws std::invalid_argument for anything but a reply.
+    /// Adds a field to a reply. Throws std::invalid_argument for anything but a reply. The request fails if
+    /// it is a field that Request::set_header() refuses, or `Date`, which Kiln writes.
     Action header(std::string_view name, std::string_view value) const {
         if (raw_.kind != KILN_ACTION_REPLY)
             throw std::invalid_argument("kiln: only a reply has headers of its own");
@@ -250,7 +251,9 @@ public:
 
     /// Replaces every field of this name in the request that goes upstream, however the client spelt it:
     /// `X_User` is `X-User` to many servers. Reading still shows what the client sent. Throws
-    /// std::invalid_argument for what may not stand in a field line, or decides where a message ends.
+    /// std::invalid_argument for what may not stand in a field line, for a `Host` that is none, and for
+    /// the fields that Kiln itself writes: Connection, Content-Length, Expect, HTTP2-Settings, Keep-Alive,
+    /// Proxy-Connection, TE, Trailer, Transfer-Encoding and Upgrade.
     void set_header(std::string_view name, std::string_view value) {
         edit(KILN_EDIT_SET, name, value);
     }

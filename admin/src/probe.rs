@@ -8,12 +8,12 @@
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::SocketAddr;
 
-use http::{BodyDecoder, BodyError, Limits, ResponseError, ResponseHead, Scan};
+use http::{BodyDecoder, BodyError, ResponseError, ResponseHead, ResponseLimits, Scan};
 use mio::net::TcpStream;
 use mio::{Interest, Registry, Token};
 
-/// Bytes of the longest head, as a worker's buffer has it. Interim heads before it count.
-const HEAD_BYTES_MAX: usize = 16 * 1024;
+/// Bytes of the longest head: as many as a worker may ever take. Interim heads before it count.
+const HEAD_BYTES_MAX: usize = settings::HEAD_BYTES_MAX as usize;
 
 /// Bytes of the longest body, with what frames it: more than any page that is made for health
 /// checks, and few enough that checks are no load. `settings::Health::path` says so.
@@ -130,13 +130,8 @@ impl Answer {
         let taken = part.len().min(HEAD_BYTES_MAX - before);
         self.bytes.extend_from_slice(&part[..taken]);
         loop {
-            let limits = Limits {
-                head_bytes_max: HEAD_BYTES_MAX - self.begin,
-                line_bytes_max: HEAD_BYTES_MAX,
-                fields_max: http::FIELDS_MAX,
-                takes_connect: false,
-                takes_underscores: true,
-            };
+            let head_bytes_max = HEAD_BYTES_MAX - self.begin;
+            let limits = ResponseLimits { head_bytes_max, fields_max: http::FIELDS_MAX };
             let bytes = &self.bytes[self.begin..];
             let Some(length) = self.head.parse(bytes, &mut self.scan, &limits)? else {
                 return Ok(None);
@@ -295,7 +290,7 @@ mod tests {
         cut_short(&format!("{chunked}3\r\nabc\r\n"), in_the_middle);
         cut_short(&format!("{chunked}3\r\nabc\r\n0\r\n"), in_the_middle);
         whole(&format!("{chunked}3\r\nabc\r\n0\r\n\r\n"), 200);
-        whole(&format!("{chunked}1\r\na\r\n1\r\nb\r\n0\r\nTrailer: c\r\n\r\n"), 200);
+        whole(&format!("{chunked}1\r\na\r\n1\r\nb\r\n0\r\nX-Checksum: c\r\n\r\n"), 200);
         let until_close = "HTTP/1.0 200 OK\r\n\r\n";
         check(until_close, Ok(None), Ok(200));
         check(&format!("{until_close}abc"), Ok(None), Ok(200));
@@ -334,6 +329,15 @@ mod tests {
         assert_eq!(late("HTTP/1.1 200 OK\r\n"), "it does not answer in time");
         let dribbled = "HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nabc";
         assert_eq!(late(dribbled), "its answer, of status 200, does not end in time");
+    }
+
+    #[test]
+    fn a_head_may_be_as_large_as_for_a_client() {
+        let cookies = "x".repeat(30 << 10);
+        let cookies = format!("Set-Cookie: {cookies}\r\nContent-Length: 0\r\n");
+        whole(&format!("HTTP/1.1 200 OK\r\n{cookies}\r\n"), 200);
+        let fields = "x: y\r\n".repeat(200);
+        whole(&format!("HTTP/1.1 204 No Content\r\n{fields}\r\n"), 204);
     }
 
     #[test]

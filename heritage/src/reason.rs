@@ -59,6 +59,7 @@ reasons! {
     RequestMethod, "request-method", Client, 501, "The method is not implemented: a CONNECT where no upstream takes it, or a name that is too long for one.";
     RequestField, "request-field", Client, 400, "A field line of the request is malformed.";
     RequestHeadTooLarge, "request-head-too-large", Client, 431, "The request head is larger than limits.head_bytes.";
+    RequestHeadRoom, "request-head-room", Operator, 431, "A request head of more than 16 KiB found no room: half of limits.large_heads_bytes is in use.";
     RequestFieldsTooMany, "request-fields-too-many", Client, 431, "The request has more field lines than limits.fields.";
     RequestHost, "request-host", Client, 400, "The Host of the request is missing, repeated or malformed.";
     RequestContentLength, "request-content-length", Client, 400, "The Content-Length of the request is malformed, or there are several.";
@@ -83,8 +84,9 @@ reasons! {
     ResponseStatusLine, "response-status-line", Server, 502, "The status line of the response is malformed.";
     ResponseField, "response-field", Server, 502, "A field line of the response is malformed.";
     ResponseConnection, "response-connection", Server, 502, "The Connection options of the response are malformed or too many.";
-    ResponseHeadTooLarge, "response-head-too-large", Server, 502, "The response head is larger than Kiln takes.";
-    ResponseFieldsTooMany, "response-fields-too-many", Server, 502, "The response has more field lines than Kiln takes.";
+    ResponseHeadTooLarge, "response-head-too-large", Server, 502, "The response head is larger than limits.response_head_bytes.";
+    ResponseHeadRoom, "response-head-room", Operator, 502, "A response head of more than 16 KiB found no room: limits.large_heads_bytes is in use.";
+    ResponseFieldsTooMany, "response-fields-too-many", Server, 502, "The response has more field lines than limits.response_fields.";
     ResponseContentLength, "response-content-length", Server, 502, "The Content-Length of the response is malformed, or there are several.";
     ResponseTransferEncoding, "response-transfer-encoding", Server, 502, "The Transfer-Encoding leaves the length of the response's body in doubt.";
     ResponseSwitch, "response-switch", Server, 502, "The response switches to a protocol that was not asked for.";
@@ -99,8 +101,8 @@ reasons! {
     QueueTimeout, "queue-timeout", Operator, 503, "The request got no place at a server within timeouts.queue_ms.";
     OutOfSockets, "out-of-sockets", Operator, 503, "The system has no more descriptors, ports or memory for connections to servers.";
     Connections, "connections", Operator, 503, "The worker is at limits.connections.";
-    ForwardTooLarge, "forward-too-large", Operator, 431, "The request head does not fit a buffer with what Kiln and scripts add.";
-    ReplyTooLarge, "reply-too-large", Operator, 500, "A script's reply has more fields than fit a head.";
+    ForwardTooLarge, "forward-too-large", Operator, 431, "The request head is too large with what Kiln and scripts add, or limits.large_heads_bytes is in use.";
+    ReplyTooLarge, "reply-too-large", Operator, 500, "A script's reply has a head larger than limits.response_head_bytes.";
     ConnectAnswered, "connect-answered", Operator, 500, "A script answers CONNECT with success; it can only forward it.";
     ConnectUntaken, "connect-untaken", Operator, 501, "A script forwards CONNECT to an upstream without connect = true.";
     Loop, "loop", Operator, 508, "A request came back that was sent to this upstream before: its servers seem to lead to Kiln's own listen. Name other servers in upstreams.NAME.servers, or forward elsewhere.";

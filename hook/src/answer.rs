@@ -1,12 +1,12 @@
 //! The answer of a hook: read while a fault of that is still the script's.
 
 use crate::abi::{self, Str};
-use crate::{arena, field};
+use crate::arena;
 
-/// Most fields that a script adds to a reply.
-const REPLY_FIELDS_MAX: usize = 128;
-/// Most bytes of one name, value or upstream name that a script hands over.
-const NAME_BYTES_MAX: usize = 16 << 10;
+/// Most fields that a script adds to a reply: as many as any head has. The list could be a circle.
+const REPLY_FIELDS_MAX: usize = http::FIELDS_MAX;
+/// Most bytes of one name, value or upstream name that a script hands over: as many as any head has.
+pub(crate) const NAME_BYTES_MAX: usize = settings::HEAD_BYTES_MAX as usize;
 /// Every page of memory has so many bytes.
 const PAGE_BYTES: usize = 4096;
 
@@ -79,7 +79,7 @@ fn collect(mut list: *const abi::ReplyField, fields: &mut Fields) -> Result<(), 
         if fields.len() == REPLY_FIELDS_MAX {
             return Err("a reply with too many headers");
         }
-        if !field::may_set(name, value) {
+        if !http::is_reply_field(name, value) {
             return Err("a reply with a header that is not valid, or that Kiln itself writes");
         }
         fields.push((name, value));

@@ -12,14 +12,13 @@ use image::runtime::{Misdeed, as_host};
 use nix::time::ClockId;
 
 use crate::abi::{self, Context, Host, Str};
+use crate::answer::NAME_BYTES_MAX;
 use crate::arena::{Arena, Refusal};
 use crate::clock::nanoseconds;
-use crate::{Edit, faults, field};
+use crate::{Edit, faults};
 
 /// Most changes that a script makes to one request.
 const EDITS_MAX: usize = 256;
-/// Longest name or value that a script sets.
-const FIELD_BYTES_MAX: usize = 16 << 10;
 /// Longest line that a script logs; the rest is cut off.
 const LOG_LINE_BYTES_MAX: usize = 8 << 10;
 
@@ -159,25 +158,26 @@ extern "C" fn edit(kind: u32, name: Str, value: Str) -> bool {
 
 fn edit_as_host(kind: u32, name: Str, value: Str) -> bool {
     // SAFETY: a script lends what it passes for the length of the call.
-    let (name, value) = unsafe { (name.bytes(FIELD_BYTES_MAX), value.bytes(FIELD_BYTES_MAX)) };
+    let (name, value) = unsafe { (name.bytes(NAME_BYTES_MAX), value.bytes(NAME_BYTES_MAX)) };
     let (Some(name), Some(value)) = (name, value) else { return false };
     let value = value.trim_ascii();
     let call = current();
-    let may = match kind {
-        abi::EDIT_REMOVE => field::may_remove(name),
-        _ => field::may_set(name, value),
-    };
-    if !may || call.edits.len() == EDITS_MAX {
+    let Some(edit) = edit_of(kind, name, value) else { return false };
+    if !edit.is_valid() || call.edits.len() == EDITS_MAX {
         return false;
     }
     let (Some(name), Some(value)) = (call.keep(name), call.keep(value)) else { return false };
-    call.edits.push(match kind {
-        abi::EDIT_SET => Edit::Set(name, value),
-        abi::EDIT_ADD => Edit::Add(name, value),
-        abi::EDIT_REMOVE => Edit::Remove(name),
-        _ => return false,
-    });
+    call.edits.extend(edit_of(kind, name, value));
     true
+}
+
+fn edit_of<'a>(kind: u32, name: &'a [u8], value: &'a [u8]) -> Option<Edit<'a>> {
+    match kind {
+        abi::EDIT_SET => Some(Edit::Set(name, value)),
+        abi::EDIT_ADD => Some(Edit::Add(name, value)),
+        abi::EDIT_REMOVE => Some(Edit::Remove(name)),
+        _ => None,
+    }
 }
 
 extern "C" fn log(level: u32, text: Str) {

@@ -12,7 +12,7 @@
 //! does wrong ends its call and nothing else (`stack`, `faults`), and is told with the place in its
 //! source (`events`, `backtrace`).
 //!
-//! This crate knows no socket and no HTTP beyond which fields are valid.
+//! This crate knows no socket, and of HTTP only whom to ask which fields a script may write.
 
 #[allow(unsafe_code)] // Reading what scripts lend.
 mod abi;
@@ -42,6 +42,7 @@ use std::net::SocketAddr;
 
 pub use backtrace::Names;
 pub use host::script_bindings;
+pub use http::Edit;
 pub use image::Arena;
 pub use scripts::Scripts;
 
@@ -73,17 +74,6 @@ pub struct RequestView<'a> {
     pub client: SocketAddr,
 }
 
-/// One change that a script made to the request before it goes upstream.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Edit<'a> {
-    /// Remove every field of this name, then append one with this value.
-    Set(&'a [u8], &'a [u8]),
-    /// Append a field, whatever there is of that name.
-    Add(&'a [u8], &'a [u8]),
-    /// Remove every field of this name.
-    Remove(&'a [u8]),
-}
-
 /// What a script decided.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Decision<'a> {
@@ -94,15 +84,14 @@ pub enum Decision<'a> {
         upstream: &'a [u8],
         /// What decides about the server where the upstream balances by hash; empty if no script said.
         key: &'a [u8],
-        /// In the order in which the script made them. Names are tokens and values are field values
-        /// (RFC 9110, sections 5.1 and 5.5): checked before they got here.
+        /// In the order in which the script made them; each [`Edit::is_valid`].
         edits: &'a [Edit<'a>],
     },
     /// Answer without an upstream.
     Reply {
         /// Status code, 200 to 599.
         status: u16,
-        /// Response fields as name and value, checked like those of edits.
+        /// Response fields as name and value; each [`http::is_reply_field`].
         fields: &'a [(&'a [u8], &'a [u8])],
         /// Response content.
         body: &'a [u8],

@@ -6,13 +6,13 @@
 //! own, and never one to another version of HTTP: what follows such a switch would be requests that
 //! Kiln does not see.
 
+use crate::Version;
 use crate::fields::{self, FieldSpan, Known, Span};
-use crate::{FIELDS_MAX, Version};
 
-/// Options that the `Connection` fields of one head may list. Each names a field, of which there are
-/// no more; and each is compared with every field, so that without a limit a head of nothing but
-/// options would cost the square of its length.
-const OPTIONS_MAX: usize = FIELDS_MAX;
+/// Options that the `Connection` fields of one head may list. Honest senders list a few. Each is compared
+/// with every field, so that without a limit a head of nothing but options would cost the square of its
+/// length.
+pub(crate) const OPTIONS_MAX: usize = 100;
 
 /// How the line begins that names protocols, in heads that are written here.
 pub(crate) const OFFER: &[u8] = b"Upgrade: ";

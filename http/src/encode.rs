@@ -3,7 +3,8 @@
 //! A head that goes out is generated line by line from fields that were checked when they came in; a
 //! head that came in is never copied through. What belongs to one connection alone (RFC 9110, section
 //! 7.6.1) is left behind here, in both directions. What others than a parser hand in, the edits and
-//! replies of scripts, is looked at once more: a name or value that would end its line is without effect.
+//! replies of scripts, is looked at once more, by the list that it was refused by before (`edit`): what
+//! is not valid is without effect.
 
 use std::net::IpAddr;
 use std::time::SystemTime;
@@ -11,12 +12,13 @@ use std::time::SystemTime;
 use crate::Version;
 use crate::body::Framing;
 use crate::connection;
+pub use crate::edit::Edit;
+use crate::edit::is_reply_field;
 use crate::fields::{FieldSpan, Known, Span, collide};
 pub use crate::output::{Full, Output};
 use crate::request::RequestHead;
 use crate::response::ResponseHead;
 use crate::status::reason;
-use crate::target;
 pub use crate::via::{Mark, Via};
 
 /// The line of a `Date` field, formatted once a second rather than once a response.
@@ -27,52 +29,6 @@ impl Date {
     /// The line for `now`, which the caller read from its clock.
     pub fn at(now: SystemTime) -> Self {
         Date(format!("Date: {}\r\n", httpdate::fmt_http_date(now)).into_bytes())
-    }
-}
-
-/// One change to the fields of a request that goes upstream.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Edit<'a> {
-    /// Remove every field of this name, then append one with this value.
-    Set(&'a [u8], &'a [u8]),
-    /// Append a field, whatever there is of that name.
-    Add(&'a [u8], &'a [u8]),
-    /// Remove every field of this name.
-    Remove(&'a [u8]),
-}
-
-impl<'a> Edit<'a> {
-    fn name(self) -> &'a [u8] {
-        match self {
-            Edit::Set(name, _) | Edit::Add(name, _) | Edit::Remove(name) => name,
-        }
-    }
-
-    /// The host that the request is for after this edit, if it is one of `Host`: its own, or none.
-    fn host(self) -> Option<Option<&'a [u8]>> {
-        match self {
-            Edit::Set(name, host) | Edit::Add(name, host) => {
-                (Known::of(name) == Known::Host && target::is_host(host)).then_some(Some(host))
-            }
-            Edit::Remove(name) => (Known::of(name) == Known::Host).then_some(None),
-        }
-    }
-
-    /// Whether a field that an earlier edit made is not sent after this one.
-    fn undoes(self, name: &[u8]) -> bool {
-        !matches!(self, Edit::Add(..)) && self.name().eq_ignore_ascii_case(name)
-    }
-
-    /// Whether it takes the place of a field that Kiln writes.
-    fn replaces(self, name: &[u8]) -> bool {
-        !matches!(self, Edit::Add(..)) && collide(self.name(), name)
-    }
-
-    /// Whether a client's field is not sent after it: one that it removes, and one that some origins take
-    /// for the same. What a script says of `x-user` holds for `X_User` too.
-    fn hides(self, name: &[u8]) -> bool {
-        let is_beside = matches!(self, Edit::Add(..)) && self.name().eq_ignore_ascii_case(name);
-        collide(self.name(), name) && !is_beside
     }
 }
 
@@ -161,8 +117,8 @@ where
     while let Some(edit) = later.next() {
         let (Edit::Set(name, value) | Edit::Add(name, value)) = edit else { continue };
         let is_undone = later.clone().any(|edit| edit.undoes(name));
-        if !is_undone && Known::of(name) != Known::Host {
-            out.checked_field(name, value)?;
+        if !is_undone && Known::of(name) != Known::Host && edit.is_valid() {
+            out.field(name, value)?;
         }
     }
     if forwarded.upgrades && head.wants_upgrade {
@@ -240,7 +196,7 @@ pub fn relayed_response(
 pub struct Reply<'a> {
     /// Status code, 200 to 599.
     pub status: u16,
-    /// Fields; those that frame the message or belong to the connection are without effect.
+    /// Fields; those that [`is_reply_field`] refuses are without effect.
     pub fields: &'a [(&'a [u8], &'a [u8])],
     /// Bytes of content that follow, or would follow if the request were not `HEAD`.
     pub content_bytes: u64,
@@ -257,8 +213,8 @@ pub fn reply(
     push_status_line(out, reply.status, reason(reply.status).as_bytes())?;
     out.push(&date.0)?;
     for &(name, value) in reply.fields {
-        if Known::of(name) != Known::Date {
-            out.checked_field(name, value)?;
+        if is_reply_field(name, value) {
+            out.field(name, value)?;
         }
     }
     match reply.status {

@@ -49,7 +49,7 @@ pub enum RequestError {
     /// Content that comes with `TRACE`, or a field of its framing with `CONNECT`.
     #[error("a request of this method has no content")]
     Content,
-    /// A `Connection` option that is no token, or more of them than there can be fields.
+    /// A `Connection` option that is no token, or more of them than anybody needs.
     #[error("the Connection options are malformed or too many")]
     Connection,
     /// `Max-Forwards` is no number, or repeated, where it counts.
@@ -88,7 +88,7 @@ pub enum ResponseError {
     /// A field line that is no `name: value`, is folded, or has a forbidden byte.
     #[error("a field line is malformed")]
     Field,
-    /// A `Connection` option that is no token, or more of them than there can be fields.
+    /// A `Connection` option that is no token, or more of them than anybody needs.
     #[error("the Connection options are malformed or too many")]
     Connection,
     /// The head is longer than the limit.

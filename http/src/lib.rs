@@ -8,16 +8,18 @@
 //! Reading order: `fields` (the alphabet), `scan` (where a head ends), `request` and `response` (what
 //! it says), `connection` (what it says about the connection), `body` and
 //! `chunks` (where content ends), `encode` (typed values to bytes; the only place that makes
-//! bytes for a peer), `via` (how Kiln names itself, and knows a loop).
+//! bytes for a peer), `edit` (what scripts may change), `via` (how Kiln names itself, and knows a loop).
 #![forbid(unsafe_code)]
 
 pub mod body;
 mod chunks;
 mod client;
 mod connection;
+mod edit;
 pub mod encode;
 mod error;
 pub mod fields;
+mod lines;
 mod output;
 mod request;
 mod response;
@@ -30,11 +32,12 @@ mod via;
 pub use body::{BodyDecoder, Framing};
 pub use chunks::Chunks;
 pub use client::named_client;
+pub use edit::{Edit, is_reply_field};
 pub use encode::{Date, Full, Mark, Output, Via};
 pub use error::{BodyError, RequestError, ResponseError};
 pub use fields::{FieldSpan, Known, Span};
-pub use request::{Limits, RequestHead};
-pub use response::ResponseHead;
+pub use request::{RequestHead, RequestLimits};
+pub use response::{ResponseHead, ResponseLimits};
 pub use scan::Scan;
 pub use status::reason;
 pub use step::Step;
@@ -60,7 +63,6 @@ impl Version {
     }
 }
 
-/// Most field lines of a head; more is answered 431.
-///
-/// Browsers send about 20 and gateways add a few; nginx and Apache httpd stop at 100 as well.
-pub const FIELDS_MAX: usize = 100;
+/// Most field lines of a head, whatever its limits say: about as many as the shortest lines of some
+/// sense need to fill 64 KiB. Each costs 32 bytes while a head is parsed.
+pub const FIELDS_MAX: usize = 4000;

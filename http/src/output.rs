@@ -3,8 +3,6 @@
 use std::io::Write;
 use std::net::IpAddr;
 
-use crate::fields::{self, Known};
-
 /// A place for output that can be full.
 #[derive(Debug)]
 pub struct Output<'a> {
@@ -85,16 +83,6 @@ impl<'a> Output<'a> {
         for octet in rest {
             self.push(b".")?;
             self.number(u64::from(octet))?;
-        }
-        Ok(())
-    }
-
-    /// A field that no parser has checked; nothing, if it is none that may be written.
-    pub(crate) fn checked_field(&mut self, name: &[u8], value: &[u8]) -> Result<(), Full> {
-        let is_valid =
-            fields::is_token(name) && value.iter().all(|&byte| fields::is_value_byte(byte));
-        if is_valid && !Known::of(name).is_generated() {
-            self.field(name, value)?;
         }
         Ok(())
     }

@@ -5,22 +5,23 @@
 
 use std::mem::MaybeUninit;
 
+use crate::Version;
 use crate::body::Framing;
 use crate::connection::ConnectionFields;
 use crate::error::RequestError;
 use crate::fields::{self, FieldSpan, Known, Span};
+use crate::lines::{self, Unsplit};
 use crate::scan::Scan;
 use crate::target::{self, Target};
-use crate::{FIELDS_MAX, Version};
 
-/// Limits on what a head may cost.
+/// What a request's head may cost, and what of it is taken.
 #[derive(Clone, Copy, Debug)]
-pub struct Limits {
+pub struct RequestLimits {
     /// Bytes of a head, with its empty line.
     pub head_bytes_max: usize,
     /// Bytes of a request line.
     pub line_bytes_max: usize,
-    /// Field lines; at most [`FIELDS_MAX`].
+    /// Field lines; at most [`crate::FIELDS_MAX`].
     pub fields_max: usize,
     /// Whether `CONNECT` is a method like others, rather than one that is refused.
     pub takes_connect: bool,
@@ -80,17 +81,20 @@ impl RequestHead {
         &mut self,
         bytes: &[u8],
         scan: &mut Scan,
-        limits: &Limits,
+        limits: &RequestLimits,
     ) -> Result<Option<usize>, RequestError> {
         // Faults are found in the order of their bytes, so that what a message is refused for does
         // not depend on the pieces that it came in.
         let within_limit = &bytes[..bytes.len().min(limits.head_bytes_max)];
         let scanned = scan.advance(within_limit);
-        let line = check_begun(&bytes[..scan.scanned()], scan, limits)?;
+        let is_whole = matches!(scanned, Ok(Some(_)));
+        let line = check_begun(&bytes[..scan.scanned()], scan, limits, is_whole)?;
         let end = scanned.map_err(|_| RequestError::LineEnd)?;
         let (Some(end), Some(line)) = (end, &line) else {
             return match bytes.len() >= limits.head_bytes_max {
-                true if line.is_none() => Err(too_long(&within_limit[scan.begin()..])),
+                true if scan.first_line_end().is_none() => {
+                    Err(too_long(&within_limit[scan.begin()..]))
+                }
                 true => Err(RequestError::HeadTooLarge),
                 false => Ok(None),
             };
@@ -125,30 +129,38 @@ impl RequestHead {
         head: &[u8],
         line: &RequestLine<'_>,
         scan: &Scan,
-        limits: &Limits,
+        limits: &RequestLimits,
+    ) -> Result<(), RequestError> {
+        lines::with_room(limits.fields_max, RequestError::FieldsTooMany, |room| {
+            self.tokenise_in(head, line, scan, limits, room)
+        })
+    }
+
+    fn tokenise_in<'h>(
+        &mut self,
+        head: &'h [u8],
+        line: &RequestLine<'_>,
+        scan: &Scan,
+        limits: &RequestLimits,
+        room: &mut [MaybeUninit<httparse::Header<'h>>],
     ) -> Result<(), RequestError> {
         self.fields.clear();
         self.connection_options.clear();
-        let mut slots = [const { MaybeUninit::uninit() }; FIELDS_MAX];
         let mut parsed = httparse::Request::new(&mut []);
         // httparse knows two versions; a later minor one is read as the latest that we know
         // (RFC 9110, section 2.5), so what it gets to see is the request line's own text only then.
         let message = &head[scan.begin()..];
-        match parsed.parse_with_uninit_headers(message, &mut slots) {
+        match parsed.parse_with_uninit_headers(message, room) {
             Ok(httparse::Status::Complete(length)) if length == message.len() => {
                 self.keep(head, parsed.headers, limits)
             }
             Ok(_) => Err(RequestError::Field),
             Err(httparse::Error::TooManyHeaders) => Err(RequestError::FieldsTooMany),
             Err(httparse::Error::Version) => {
-                let mut slots = [httparse::EMPTY_HEADER; FIELDS_MAX];
-                let lines = &head[line.end..];
-                match httparse::parse_headers(lines, &mut slots) {
-                    Ok(httparse::Status::Complete((length, parsed))) if length == lines.len() => {
-                        self.keep(head, parsed, limits)
-                    }
-                    Err(httparse::Error::TooManyHeaders) => Err(RequestError::FieldsTooMany),
-                    _ => Err(RequestError::Field),
+                match lines::of_later_version(&head[line.end..], limits.fields_max) {
+                    Ok(parsed) => self.keep(head, &parsed, limits),
+                    Err(Unsplit::TooMany) => Err(RequestError::FieldsTooMany),
+                    Err(Unsplit::Malformed) => Err(RequestError::Field),
                 }
             }
             Err(_) => Err(RequestError::Field),
@@ -159,7 +171,7 @@ impl RequestHead {
         &mut self,
         head: &[u8],
         parsed: &[httparse::Header<'_>],
-        limits: &Limits,
+        limits: &RequestLimits,
     ) -> Result<(), RequestError> {
         if parsed.len() > limits.fields_max {
             return Err(RequestError::FieldsTooMany);
@@ -184,7 +196,7 @@ impl RequestHead {
         &mut self,
         bytes: &[u8],
         line: &RequestLine<'_>,
-        limits: &Limits,
+        limits: &RequestLimits,
     ) -> Result<(), RequestError> {
         if line.method == b"CONNECT" && !limits.takes_connect {
             return Err(RequestError::Method);
@@ -317,11 +329,13 @@ struct RequestLine<'a> {
 
 /// What can be said before the head is whole: a first byte that begins no method, a line that is too
 /// long, a line that is wrong. So a TLS hello or an HTTP/2 preface need not run into the timeout.
-/// Gives the line, once it is whole.
+/// Gives the line when it has just come, and again with all of the head: if it gave it with each piece
+/// between, many small pieces after a long line would cost the square of its length.
 fn check_begun<'a>(
     bytes: &'a [u8],
-    scan: &Scan,
-    limits: &Limits,
+    scan: &mut Scan,
+    limits: &RequestLimits,
+    is_whole: bool,
 ) -> Result<Option<RequestLine<'a>>, RequestError> {
     let begun = &bytes[scan.begin()..];
     let starts_well =
@@ -334,8 +348,10 @@ fn check_begun<'a>(
         return Err(too_long(&begun[..limits.line_bytes_max]));
     }
     match scan.first_line_end() {
-        Some(end) => request_line(bytes, scan.begin(), end).map(Some),
-        None => Ok(None),
+        Some(end) if scan.takes_first_line() || is_whole => {
+            request_line(bytes, scan.begin(), end).map(Some)
+        }
+        _ => Ok(None),
     }
 }
 

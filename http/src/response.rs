@@ -5,13 +5,23 @@
 
 use std::mem::MaybeUninit;
 
+use crate::Version;
 use crate::body::Framing;
 use crate::connection::{self, ConnectionFields};
 use crate::error::ResponseError;
 use crate::fields::{self, FieldSpan, Known, Span};
-use crate::request::{FramingFields, Limits};
+use crate::lines::{self, Unsplit};
+use crate::request::FramingFields;
 use crate::scan::Scan;
-use crate::{FIELDS_MAX, Version};
+
+/// What a response's head may cost.
+#[derive(Clone, Copy, Debug)]
+pub struct ResponseLimits {
+    /// Bytes of a head, with its empty line.
+    pub head_bytes_max: usize,
+    /// Field lines; at most [`crate::FIELDS_MAX`].
+    pub fields_max: usize,
+}
 
 /// A parsed response head. Spans are offsets into the bytes that it was parsed from.
 #[derive(Debug, Default)]
@@ -48,7 +58,7 @@ impl ResponseHead {
         &mut self,
         bytes: &[u8],
         scan: &mut Scan,
-        limits: &Limits,
+        limits: &ResponseLimits,
     ) -> Result<Option<usize>, ResponseError> {
         // As with requests, what a head is refused for does not depend on the pieces that it came in.
         let within_limit = &bytes[..bytes.len().min(limits.head_bytes_max)];
@@ -123,14 +133,25 @@ impl ResponseHead {
         &mut self,
         head: &[u8],
         line_end: usize,
-        limits: &Limits,
+        limits: &ResponseLimits,
+    ) -> Result<(), ResponseError> {
+        lines::with_room(limits.fields_max, ResponseError::FieldsTooMany, |room| {
+            self.tokenise_in(head, line_end, limits, room)
+        })
+    }
+
+    fn tokenise_in<'h>(
+        &mut self,
+        head: &'h [u8],
+        line_end: usize,
+        limits: &ResponseLimits,
+        room: &mut [MaybeUninit<httparse::Header<'h>>],
     ) -> Result<(), ResponseError> {
         self.fields.clear();
         self.connection_options.clear();
-        let mut slots = [const { MaybeUninit::uninit() }; FIELDS_MAX];
         let mut parsed = httparse::Response::new(&mut []);
         let config = httparse::ParserConfig::default();
-        match config.parse_response_with_uninit_headers(&mut parsed, head, &mut slots) {
+        match config.parse_response_with_uninit_headers(&mut parsed, head, room) {
             Ok(httparse::Status::Complete(length)) if length == head.len() => {
                 self.keep(head, parsed.headers, limits)
             }
@@ -138,14 +159,10 @@ impl ResponseHead {
             Err(httparse::Error::TooManyHeaders) => Err(ResponseError::FieldsTooMany),
             // A later minor version, which httparse does not know.
             Err(httparse::Error::Version) => {
-                let mut slots = [httparse::EMPTY_HEADER; FIELDS_MAX];
-                let lines = &head[line_end..];
-                match httparse::parse_headers(lines, &mut slots) {
-                    Ok(httparse::Status::Complete((length, parsed))) if length == lines.len() => {
-                        self.keep(head, parsed, limits)
-                    }
-                    Err(httparse::Error::TooManyHeaders) => Err(ResponseError::FieldsTooMany),
-                    _ => Err(ResponseError::Field),
+                match lines::of_later_version(&head[line_end..], limits.fields_max) {
+                    Ok(parsed) => self.keep(head, &parsed, limits),
+                    Err(Unsplit::TooMany) => Err(ResponseError::FieldsTooMany),
+                    Err(Unsplit::Malformed) => Err(ResponseError::Field),
                 }
             }
             Err(_) => Err(ResponseError::Field),
@@ -156,7 +173,7 @@ impl ResponseHead {
         &mut self,
         head: &[u8],
         parsed: &[httparse::Header<'_>],
-        limits: &Limits,
+        limits: &ResponseLimits,
     ) -> Result<(), ResponseError> {
         if parsed.len() > limits.fields_max {
             return Err(ResponseError::FieldsTooMany);

@@ -17,6 +17,8 @@ pub struct Scan {
     begin: usize,
     /// Where that line ends, past its CR LF; 0 until it has.
     first_line_end: usize,
+    /// Whether that line was taken.
+    has_taken_line: bool,
 }
 
 /// Empty lines that may stand before a request line (RFC 9112, section 2.2).
@@ -74,6 +76,11 @@ impl Scan {
     /// Where the first line ends, past its CR LF, once it has.
     pub(crate) fn first_line_end(&self) -> Option<usize> {
         (self.first_line_end != 0).then_some(self.first_line_end)
+    }
+
+    /// True once: when the first line is to be looked at, which is there.
+    pub(crate) fn takes_first_line(&mut self) -> bool {
+        !std::mem::replace(&mut self.has_taken_line, true)
     }
 }
 

@@ -3,15 +3,15 @@
 
 mod support;
 
-use http::Limits;
+use http::RequestLimits;
 use http::encode::{self, Edit};
 use support::*;
 
 /// Limits with which a `_` in a name is no reason to drop a field.
-const TAKING: Limits = Limits { takes_underscores: true, ..LIMITS };
+const TAKING: RequestLimits = RequestLimits { takes_underscores: true, ..LIMITS };
 
 /// The names and values that a script sees besides `Host`.
-fn shown(fields: &str, limits: &Limits) -> Vec<String> {
+fn shown(fields: &str, limits: &RequestLimits) -> Vec<String> {
     let input = format!("GET / HTTP/1.1\r\nHost: h\r\n{fields}\r\n");
     let head = taken_within(&input, limits);
     let bytes = input.as_bytes();
@@ -22,7 +22,7 @@ fn shown(fields: &str, limits: &Limits) -> Vec<String> {
 }
 
 /// The lines that go to an origin, with names that have something other than letters and hyphens in them.
-fn odd_lines(fields: &str, limits: &Limits, edits: &[Edit<'_>]) -> Vec<String> {
+fn odd_lines(fields: &str, limits: &RequestLimits, edits: &[Edit<'_>]) -> Vec<String> {
     let input = format!("GET / HTTP/1.1\r\nHost: h\r\n{fields}\r\n");
     let head = taken_within(&input, limits);
     let sent = String::from_utf8(upstream(&head, input.as_bytes(), STRANGER, edits)).unwrap();

@@ -218,8 +218,8 @@ fn fields_that_connection_names_stay_on_it() {
     );
 }
 
-/// RFC 9110, section 7.6.1: an option is a token; what is none is ambiguous, and more options than there
-/// can be fields are an attack on whoever compares them.
+/// RFC 9110, section 7.6.1: an option is a token; what is none is ambiguous, and more options than
+/// anybody needs are an attack on whoever compares them with the fields.
 #[test]
 fn malformed_connection_options_are_refused_with_400() {
     for options in ["a b", "close; x", "\"close\"", "a/b", "x:y", "\u{e9}"] {
@@ -228,8 +228,8 @@ fn malformed_connection_options_are_refused_with_400() {
         refused_response(&format!("HTTP/1.1 200 OK\r\n{fields}\r\n"), ResponseError::Connection);
     }
     let fields = |count: usize| format!("Connection: {}\r\n", vec!["a"; count].join(","));
-    taken(&request("GET", &fields(http::FIELDS_MAX)));
-    refused_with_400(&request("GET", &fields(http::FIELDS_MAX + 1)), RequestError::Connection);
+    taken(&request("GET", &fields(100)));
+    refused_with_400(&request("GET", &fields(101)), RequestError::Connection);
 }
 
 /// RFC 9110, section 7.6.1: fields that are known to be for one connection are removed even if it does

@@ -130,7 +130,9 @@ const OURS_DOWNSTREAM: [&str; 6] =
 
 fn check_response(message: &[u8]) {
     let mut head = ResponseHead::default();
-    let Ok(Some(length)) = head.parse(message, &mut Scan::default(), &LIMITS) else { return };
+    let Ok(Some(length)) = head.parse(message, &mut Scan::default(), &RESPONSE_LIMITS) else {
+        return;
+    };
     let came = strict::response(message).unwrap_or_else(|| panic!("taken: {}", show(message)));
     assert_eq!(came.rest, &message[length..], "{}", show(message));
     if head.status == 101 && !head.switches {

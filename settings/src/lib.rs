@@ -30,10 +30,12 @@ pub use statuses::{NotStatuses, Statuses};
 const MANY: u64 = 1 << 20;
 /// A day: what is meant to last longer should not hang on one connection.
 const DAY_MS: u64 = 24 * 60 * 60 * 1000;
-/// Bytes of the largest head: a buffer of a worker, less what Kiln adds when it forwards.
-pub const HEAD_BYTES_MAX: u64 = 15 * 1024;
-/// Field lines of the largest head: browsers send about 20, gateways add a few.
-pub const FIELDS_MAX: u64 = 100;
+/// Bytes of the largest head. Whoever needs more sends content.
+pub const HEAD_BYTES_MAX: u64 = 1 << 20;
+/// Field lines of the largest head (`http::FIELDS_MAX`).
+pub const FIELDS_MAX: u64 = 4000;
+/// Names of fields whose values are told: more than any list of them that a person writes.
+const FIELDS_TOLD_MAX: usize = 100;
 /// Workers: twice the cores of the largest machines that one load balancer is put on.
 pub const WORKERS_MAX: u64 = 1024;
 /// Upstreams: a large installation has some hundred.
@@ -191,13 +193,22 @@ table! {
         /// Often enough for connections to spread over workers again after their number has changed.
         requests_per_connection: 100_000, 1..=1 << 40, "requests";
         /// Bytes of a request head; more is answered 431.
-        head_bytes: HEAD_BYTES_MAX, 1024..=HEAD_BYTES_MAX, "bytes";
+        /// Some sites have 20 KB of cookies. What is beyond 16 KiB comes out of large_heads_bytes.
+        head_bytes: 64 * 1024, 1024..=HEAD_BYTES_MAX, "bytes";
         /// Bytes of a request line; more is answered 414.
-        /// RFC 9112, section 3, asks for at least 8000.
-        line_bytes: 8000, 64..=HEAD_BYTES_MAX, "bytes";
+        /// RFC 9112, section 3, asks for at least 8000, and some sites have URLs of 16 KB.
+        line_bytes: 32 * 1024, 64..=HEAD_BYTES_MAX, "bytes";
         /// Field lines of a request head; more is answered 431.
-        /// nginx and Apache httpd stop at 100 as well.
-        fields: FIELDS_MAX, 1..=FIELDS_MAX, "lines";
+        /// Browsers send about 20, gateways add a few; beyond 100 a head takes more time to parse.
+        fields: 200, 1..=FIELDS_MAX, "lines";
+        /// Bytes of a response head; a response with more becomes a 502.
+        /// The head of a script's reply may have as many, and 16 KiB in any case; one with more becomes a 500.
+        response_head_bytes: 64 * 1024, 1024..=HEAD_BYTES_MAX, "bytes";
+        /// Field lines of a response head; a response with more becomes a 502.
+        response_fields: 200, 1..=FIELDS_MAX, "lines";
+        /// Bytes of all buffers that hold a head of more than 16 KiB: while it arrives, while an origin may still need it again, while it is written.
+        /// Requests that arrive may take half of it, so that slow senders leave the rest; beyond, a request is answered 431 and a response becomes a 502. The default is room for some thousand such heads, and the least is room for one of the largest.
+        large_heads_bytes: 256 << 20, 8 * HEAD_BYTES_MAX..=1 << 36, "bytes";
         /// Bytes of a request body; more is answered 413.
         /// Bodies stream through bounded memory, so this stops a sender without end and nobody else.
         request_body_bytes: 16 << 30, 0..=1 << 50, "bytes";
@@ -334,7 +345,7 @@ table! {
             takes: "names of fields",
             check: setting::field_name,
             table: &[],
-            length_max: FIELDS_MAX as usize,
+            length_max: FIELDS_TOLD_MAX,
         };
         /// Whether a worker survives when a script crashes in it. Where it does not, it dies with all that it was at, and leaves a core file of up to process.core_bytes: for those who look for a bug.
         recover: bool = true, Kind::Flag { default: true };

@@ -312,9 +312,9 @@ fn a_head_that_dribbles_is_504_and_content_that_dribbles_arrives() {
 #[test]
 fn a_response_head_that_is_too_large_is_502() {
     let large =
-        format!("HTTP/1.1 200 OK\r\nX: {}\r\nContent-Length: 2\r\n\r\nok", "a".repeat(40_000));
+        format!("HTTP/1.1 200 OK\r\nX: {}\r\nContent-Length: 2\r\n\r\nok", "a".repeat(66_000));
     check(Upstream::replying_once(large).get(), 502);
-    let many: String = (0..200).map(|number| format!("X-{number}: 1\r\n")).collect();
+    let many: String = (0..250).map(|number| format!("X-{number}: 1\r\n")).collect();
     check(
         Upstream::replying_once(format!("HTTP/1.1 200 OK\r\n{many}Content-Length: 2\r\n\r\nok"))
             .get(),

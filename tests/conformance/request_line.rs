@@ -178,20 +178,22 @@ fn a_request_of_http_0_9_is_refused() {
 }
 
 /// RFC 9112, section 3: a target longer than any that is parsed MUST be answered 414, and it is
-/// RECOMMENDED to support request lines of 8000 bytes.
+/// RECOMMENDED to support request lines of 8000 bytes. Some sites have longer ones.
 #[test]
 fn request_lines_of_8000_bytes_are_served_and_longer_targets_are_414() {
     let line = |bytes: usize| {
         let around = "GET / HTTP/1.1\r\n".len();
         format!("GET /{} HTTP/1.1\r\nHost: test\r\n\r\n", "a".repeat(bytes - around))
     };
-    check(line(8000), 200);
-    for bytes in [8100, 15_000] {
+    for bytes in [8000, 16_500, 32 << 10] {
+        check(line(bytes), 200);
+    }
+    for bytes in [(32 << 10) + 1, 60_000] {
         check(line(bytes), 414);
     }
     let mut client = connect();
     // Without an end: the answer need not wait for it.
-    client.send(format!("GET /{}", "a".repeat(9000)));
+    client.send(format!("GET /{}", "a".repeat(33_000)));
     client.response().expect_status(414);
 }
 
@@ -199,7 +201,7 @@ fn request_lines_of_8000_bytes_are_served_and_longer_targets_are_414() {
 /// 400, at any length. 414 would be about the target.
 #[test]
 fn a_method_that_is_too_long_is_501_and_none_at_all_is_400() {
-    for bytes in [8_001, 12_000, 100_000] {
+    for bytes in [33_000, 60_000, 100_000] {
         let long = "A".repeat(bytes);
         for line in [long.clone(), format!("{long} / HTTP/1.1\r\nHost: a\r\n\r\n")] {
             assert_eq!(connect().send(line).response().status, 501, "{bytes}");

@@ -27,7 +27,8 @@ impl Server {
 const SERVER: &str = r#"
 const fs = require('fs'), http = require('http');
 const log = line => fs.writeSync(1, line + '\n');
-const server = http.createServer((request, response) => {
+// As large as Kiln's own: one that it closes on without an answer is sent to it twice.
+const server = http.createServer({ maxHeaderSize: 128 << 10 }, (request, response) => {
     const line = `${request.method} ${request.url} HTTP/${request.httpVersion}`;
     log(line);
     request.resume();

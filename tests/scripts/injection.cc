@@ -13,6 +13,21 @@
 // status: 500
 // request: GET /?name=connection&value=close HTTP/1.1
 // status: 500
+// request: GET /?name=http2-settings&value=x HTTP/1.1
+// status: 500
+// log: kiln: not a valid header: http2-settings
+// request: GET /?name=HTTP2_Settings&value=x HTTP/1.1
+// status: 500
+// request: GET /?name=expect&value=100-continue HTTP/1.1
+// status: 500
+// request: GET /?name=host&value=a%20b HTTP/1.1
+// status: 500
+// log: kiln: not a valid header: host
+// request: GET /remove?name=http2-settings HTTP/1.1
+// status: 500
+// request: GET /remove?name=x-fine HTTP/1.1
+// status: 200
+// upstream: web
 // request: GET /?name=x-nul&value=a%00b HTTP/1.1
 // status: 500
 // request: GET /reply?name=x-a&value=a%0d%0ax-evil:%201 HTTP/1.1
@@ -24,6 +39,10 @@
 // status: 500
 // no-header: x-evil
 // request: GET /reply?name=content-length&value=100 HTTP/1.1
+// status: 500
+// request: GET /reply?name=http2-settings&value=x HTTP/1.1
+// status: 500
+// request: GET /reply?name=date&value=x HTTP/1.1
 // status: 500
 // request: GET /?name=x-fine&value=fine HTTP/1.1
 // status: 200
@@ -38,6 +57,7 @@
 kiln::Action on_request(kiln::Request& request) {
     std::string name = kiln::decode(request.query("name")), value = kiln::decode(request.query("value"));
     if (request.path() == "/reply") return kiln::reply(200, "replied").header(name, value);
-    request.set_header(name, value);
+    if (request.path() == "/remove") request.remove_header(name);
+    else request.set_header(name, value);
     return kiln::forward("web");
 }

@@ -41,7 +41,7 @@ kiln::Action on_request(kiln::Request& request) {
     if (path == "/huge") return kiln::reply(200, std::string(70 << 20, 'x'));
     if (path == "/fields") {
         auto reply = kiln::reply(200);
-        for (int i = 0; i < 1000; ++i) reply = reply.header("x-many", "1");
+        for (int i = 0; i < 5000; ++i) reply = reply.header("x-many", "1");
         return reply;
     }
     return kiln::reply(std::stoi(std::string(path.substr(1))));

@@ -228,7 +228,7 @@ fn a_wrong_file_at_hup_is_refused_with_line_and_column_and_changes_nothing() {
     let log = kiln.until_logged("reload refused");
     for part in [
         "kiln.toml:3:1: error: unknown setting `feilds` in limits; did you mean `fields`?\n    3 | feilds = 10\n      | ^~~~~~\n",
-        "kiln.toml:4:14: error: limits.head_bytes = 1 is not between 1024 and 15360 bytes; the default is 15360\n",
+        "kiln.toml:4:14: error: limits.head_bytes = 1 is not between 1024 and 1048576 bytes; the default is 65536\n",
         "the configuration is wrong",
     ] {
         assert!(log.contains(part), "expected {part:?} in\n{log}");

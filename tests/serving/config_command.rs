@@ -70,8 +70,8 @@ fn a_value_that_is_none_is_told_with_what_could_be_written() {
         &[
             "1:11: error: workers = 2000 is not between 1 and 1024 workers; \
              the default is one for each CPU",
-            "2:21: error: limits.head_bytes = 0x10 is not between 1024 and 15360 bytes; \
-             the default is 15360",
+            "2:21: error: limits.head_bytes = 0x10 is not between 1024 and 1048576 bytes; \
+             the default is 65536",
             "3:21: error: timeouts.drain_ms = -1 is not between 0 and 86400000 ms; \
              the default is 60000",
         ],
@@ -79,7 +79,7 @@ fn a_value_that_is_none_is_told_with_what_could_be_written() {
     check(
         "limits.fields = '10'\nupstreams.web = { servers = ['a:1'], connect = 1 }\n",
         &[
-            "1:17: error: limits.fields is a string, but takes 1 to 100 lines; the default is 100",
+            "1:17: error: limits.fields is a string, but takes 1 to 4000 lines; the default is 200",
             "2:48: error: upstreams.web.connect is an integer, but takes true or false; \
              the default is false",
         ],
@@ -222,7 +222,7 @@ fn what_a_file_comes_to_is_shown_as_a_file() {
     assert_eq!(shown.code(), Some(0), "{shown:?}");
     for part in [
         "\nfields = 50\n",
-        "\nhead_bytes = 15360\n",
+        "\nhead_bytes = 65536\n",
         "\n[upstreams.\"a b\"]\n",
         "\n# health: none\n",
         "\n[upstreams.web.health]\n",
@@ -247,7 +247,7 @@ fn the_reference_page_is_that_of_the_settings() {
     );
     // The same, for a terminal.
     let text = kiln(["config", "reference"]).stdout;
-    assert!(text.contains("\n  head_bytes: 1024 to 15360 bytes [default: 15360]\n"), "{text}");
+    assert!(text.contains("\n  head_bytes: 1024 to 1048576 bytes [default: 65536]\n"), "{text}");
 }
 
 /// The examples are configurations too.

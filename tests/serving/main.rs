@@ -18,6 +18,7 @@ mod draining;
 mod faults;
 mod fences;
 mod generations;
+mod heads;
 mod hygiene;
 mod identity;
 mod links;

@@ -95,7 +95,7 @@ fn a_page_that_is_too_heavy_ejects_nobody() {
     let fields = |count: usize, bytes: usize| -> String {
         (0..count).map(|number| format!("X-{number}: {}\r\n", "x".repeat(bytes))).collect()
     };
-    for heavy in [fields(101, 1), fields(20, 900), fields(1, 17 << 10)] {
+    for heavy in [fields(201, 1), fields(80, 900), fields(1, 65 << 10)] {
         let heavy = move || {
             let heavy = heavy.clone();
             Origin::answering(move |request, stream| {

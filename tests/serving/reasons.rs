@@ -28,8 +28,8 @@ fn expect_told(kiln: &Kiln, reason: &str, count: u64, parts: &[&str]) {
 /// Each way in which a response is refused or cut off says which it was, where and for what.
 #[test]
 fn every_502_says_why() {
-    let many = "X: 1\r\n".repeat(101);
-    let large = format!("X: {}\r\n", "x".repeat(17 << 10));
+    let many = "X: 1\r\n".repeat(11);
+    let large = format!("X: {}\r\n", "x".repeat(2000));
     let head = |fields: &str| format!("HTTP/1.1 200 OK\r\n{fields}\r\n");
     for (response, reason) in [
         (head("Content-Length: 1\r\nContent-Length: 2\r\n"), "response-content-length"),
@@ -47,7 +47,8 @@ fn every_502_says_why() {
         let origin = Origin::answering(move |_, stream| {
             stream.write_all(response.as_bytes()).map(|()| false)
         });
-        let kiln = kiln(&[origin.address()], "");
+        let limits = "limits.response_fields = 10\nlimits.response_head_bytes = 2000";
+        let kiln = kiln(&[origin.address()], limits);
         kiln.get("/page?secret=1").expect_status(502);
         let server = format!("server={}", origin.address());
         expect_told(
@@ -85,7 +86,7 @@ fn every_response_that_is_cut_off_says_why() {
 fn every_answer_of_kilns_own_is_counted_by_its_reason() {
     let origin = Origin::holding();
     let config = "timeouts.body_ms = 200\ntimeouts.head_ms = 200\ntimeouts.queue_ms = 100\n\
-                  limits.request_body_bytes = 10";
+                  limits.request_body_bytes = 10\nlimits.fields = 100\nlimits.head_bytes = 2000";
     let kiln = kiln(&[origin.address()], config);
     for (request, status, reason) in [
         ("GET /\r\n\r\n", 400, "request-line"),
@@ -110,6 +111,10 @@ fn every_answer_of_kilns_own_is_counted_by_its_reason() {
     let many = format!("GET / HTTP/1.1\r\nHost: a\r\n{}\r\n", "X: 1\r\n".repeat(101));
     kiln.connect().send(many).response().expect_status(431);
     expect_told(&kiln, "request-fields-too-many", 1, &[]);
+    let large = format!("GET / HTTP/1.1\r\nHost: a\r\nX: {}\r\n\r\n", "x".repeat(2000));
+    kiln.connect().send(large).response().expect_status(431);
+    // The log takes ten lines a second, and may have had them.
+    until_true("it is counted", || kiln.status()["reasons"]["request-head-too-large"] == 1);
     let shown = kiln.command("status", &[]).stdout;
     assert!(shown.contains("request-fields-too-many"), "{shown}");
 }

@@ -48,9 +48,9 @@ fn malformed_requests_are_refused_with_their_status() {
     check(&kiln, "CONNECT a:1 HTTP/1.1\r\nHost: a:1\r\n\r\n", 501);
     check(&kiln, "GET / HTTP/1.1\r\nHost: a\r\nExpect: the-best\r\n\r\n", 417);
     check(&kiln, "GET / HTTP/2.0\r\nHost: a\r\n\r\n", 505);
-    check(&kiln, format!("GET /{} HTTP/1.1\r\nHost: a\r\n\r\n", "x".repeat(9000)), 414);
-    check(&kiln, format!("GET / HTTP/1.1\r\nHost: a\r\nX: {}\r\n\r\n", "x".repeat(20_000)), 431);
-    check(&kiln, format!("GET / HTTP/1.1\r\nHost: a\r\n{}\r\n", "X: 1\r\n".repeat(100)), 431);
+    check(&kiln, format!("GET /{} HTTP/1.1\r\nHost: a\r\n\r\n", "x".repeat(33_000)), 414);
+    check(&kiln, format!("GET / HTTP/1.1\r\nHost: a\r\nX: {}\r\n\r\n", "x".repeat(70_000)), 431);
+    check(&kiln, format!("GET / HTTP/1.1\r\nHost: a\r\n{}\r\n", "X: 1\r\n".repeat(200)), 431);
     kiln.get("/").expect(200, "fine");
 }
 

@@ -10,6 +10,7 @@ use heritage::Reason;
 use http::encode::{self, Reply, ResponseFrame};
 use http::{BodyDecoder, Framing, Scan, Version};
 
+use crate::buffers::BUFFER_BYTES;
 use crate::clients::Place;
 use crate::close_reason::CloseReason;
 use crate::context::Context;
@@ -125,7 +126,8 @@ impl Connection {
         let date = &ctx.date;
         let write = |out: &mut http::Output<'_>| encode::reply(out, reply, frame, date);
         if self.wire.has_spill() || self.wire.outbound.encode(&mut ctx.buffers, write).is_err() {
-            let mut head = vec![0; crate::buffers::BUFFER_BYTES];
+            let head_bytes_max = ctx.limits.response_head_bytes as usize;
+            let mut head = vec![0; head_bytes_max.max(BUFFER_BYTES)];
             let mut out = http::Output::new(&mut head);
             if write(&mut out).is_err() {
                 return false;
@@ -216,7 +218,7 @@ impl Connection {
             return Next::Close(reason);
         }
         self.wire.shut();
-        self.wire.outbound.release_if_empty(&mut ctx.buffers);
+        self.wire.outbound.rest(&mut ctx.buffers);
         ctx.timers.set(self.timer, ctx.after(ctx.timeouts.linger_ms));
         self.state = State::Lingering { left: LINGER_BYTES_MAX, reason };
         Next::Again

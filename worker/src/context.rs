@@ -6,10 +6,10 @@ use std::net::IpAddr;
 use std::time::SystemTime;
 
 use heritage::Reason;
-use http::{Date, RequestHead, ResponseHead, Via};
+use http::{Date, RequestHead, RequestLimits, ResponseHead, ResponseLimits, Via};
 use nix::time::{ClockId, clock_gettime};
 
-use crate::buffers::{BUFFER_BYTES, Buffers};
+use crate::buffers::Buffers;
 use crate::clients::Clients;
 use crate::hooks::Returned;
 use crate::notices::{About, Notices};
@@ -21,6 +21,8 @@ use settings::{Faults, Limits, Network, Timeouts};
 /// How long a draining worker waits for another request on an idle connection. One may be on its way,
 /// and closing just then would lose it: the answer to it says that the connection closes.
 const DRAIN_GRACE_MS: u64 = 1000;
+
+const _: () = assert!(settings::FIELDS_MAX == http::FIELDS_MAX as u64);
 
 /// Shared by all connections of one worker.
 pub(crate) struct Context {
@@ -121,26 +123,29 @@ impl Context {
         DRAIN_GRACE_MS.min(self.timeouts.drain_ms / 2)
     }
 
-    /// Limits on request heads. A head must fit a buffer, whatever was asked for.
-    pub(crate) fn request_limits(&self) -> http::Limits {
-        http::Limits {
-            head_bytes_max: (self.limits.head_bytes as usize).min(BUFFER_BYTES - 1),
+    /// Limits on request heads.
+    pub(crate) fn request_limits(&self) -> RequestLimits {
+        RequestLimits {
+            head_bytes_max: self.limits.head_bytes as usize,
             line_bytes_max: self.limits.line_bytes as usize,
-            fields_max: (self.limits.fields as usize).min(http::FIELDS_MAX),
+            fields_max: self.limits.fields as usize,
             takes_connect: self.takes_connect,
             takes_underscores: self.takes_underscores,
         }
     }
 
-    /// Limits on response heads: the room that there is. Origins are the operator's own.
-    pub(crate) fn response_limits(&self) -> http::Limits {
-        http::Limits {
-            head_bytes_max: BUFFER_BYTES - 1,
-            line_bytes_max: BUFFER_BYTES,
-            fields_max: http::FIELDS_MAX,
-            takes_connect: false,
-            takes_underscores: true,
+    /// Limits on response heads.
+    pub(crate) fn response_limits(&self) -> ResponseLimits {
+        ResponseLimits {
+            head_bytes_max: self.limits.response_head_bytes as usize,
+            fields_max: self.limits.response_fields as usize,
         }
+    }
+
+    /// Bytes that the larger buffers may have with one for a head that is arriving: it is anybody's, and
+    /// may arrive slowly, so that requests which have arrived and their responses find room all the same.
+    pub(crate) fn arriving_large_max(&self) -> u64 {
+        self.limits.large_heads_bytes / 2
     }
 }
 

@@ -319,10 +319,10 @@ impl Wire {
             nix::sys::socket::setsockopt(&self.stream, nix::sys::socket::sockopt::Linger, &linger);
     }
 
-    /// Gives empty buffers and an empty pipe back.
+    /// Gives back buffers and a pipe that are not needed for what is there.
     pub(crate) fn rest(&mut self, pool: &mut Buffers, pipes: &mut Pipes) {
-        self.inbound.release_if_empty(pool);
-        self.outbound.release_if_empty(pool);
+        self.inbound.rest(pool);
+        self.outbound.rest(pool);
         if let Some(pipe) = self.pipe.take_if(|pipe| pipe.held() == 0) {
             pipes.give(pipe);
         }

@@ -13,6 +13,10 @@ pub use chunked::chunked_body;
 pub use request::request_head;
 pub use response::response_head;
 
+/// Field lines of the heads that are taken: more than have room on the stack, and few enough that an input
+/// of usual size can be beyond.
+const FEW_FIELDS_MAX: usize = 150;
+
 /// What the first two bytes choose.
 struct Choices {
     /// Things that can be one way or the other.

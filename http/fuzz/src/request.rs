@@ -3,9 +3,9 @@
 use std::net::{IpAddr, Ipv4Addr};
 
 use http::encode::{self, Edit, Forwarded};
-use http::{FIELDS_MAX, Framing, Limits, RequestError, RequestHead, Scan, Version, Via};
+use http::{FIELDS_MAX, Framing, RequestError, RequestHead, RequestLimits, Scan, Version, Via};
 
-use super::{Choices, grown, is_any, strict, written};
+use super::{Choices, FEW_FIELDS_MAX, grown, is_any, strict, written};
 
 /// `Host` of requests without one.
 const DEFAULT_HOST: &[u8] = b"default";
@@ -48,11 +48,10 @@ type Outcome = Result<Option<usize>, RequestError>;
 /// and what goes to an origin is one head that says the same.
 pub fn request_head(data: &[u8]) {
     let Some((choices, message)) = Choices::split(data) else { return };
-    let limits = Limits {
+    let limits = RequestLimits {
         head_bytes_max: 8192,
         line_bytes_max: 4096,
-        // Room for the fields that Kiln adds, so that what it writes can be parsed again.
-        fields_max: FIELDS_MAX - 10,
+        fields_max: FEW_FIELDS_MAX,
         takes_connect: choices.flag(0),
         takes_underscores: choices.flag(4),
     };
@@ -73,7 +72,7 @@ pub fn request_head(data: &[u8]) {
 fn for_pieces(
     message: &[u8],
     ends: impl Iterator<Item = usize>,
-    limits: &Limits,
+    limits: &RequestLimits,
     expect: &Outcome,
     expect_head: &RequestHead,
 ) {
@@ -90,7 +89,7 @@ fn for_pieces(
 fn used() -> RequestHead {
     let message = b"OPTIONS http://used/a?b HTTP/1.0\r\nConnection: keep-alive, x\r\n\
                     Max-Forwards: 7\r\nContent-Length: 9\r\n\r\n";
-    let limits = Limits {
+    let limits = RequestLimits {
         head_bytes_max: 8192,
         line_bytes_max: 4096,
         fields_max: FIELDS_MAX,
@@ -226,7 +225,7 @@ fn check_forwarded(choices: &Choices, head: &RequestHead, bytes: &[u8]) {
 
 /// What is sent, parsed again, says the same.
 fn check_reparsed(head: &RequestHead, bytes: &[u8], sent: &[u8], host: &[u8], upgrades: bool) {
-    let limits = Limits {
+    let limits = RequestLimits {
         head_bytes_max: usize::MAX,
         line_bytes_max: usize::MAX,
         fields_max: FIELDS_MAX,

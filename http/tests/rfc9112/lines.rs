@@ -1,7 +1,7 @@
 //! RFC 9112, sections 2 to 5: messages, request lines, status lines and field lines.
 
 use http::encode::Edit;
-use http::{Framing, Limits, RequestError, ResponseError};
+use http::{Framing, RequestError, RequestLimits, ResponseError};
 
 use crate::support::*;
 use crate::{line, refused_with_400, with};
@@ -135,7 +135,7 @@ fn long_targets_are_refused_with_414() {
     refused(&line(&format!("GET /{path}x HTTP/1.1")), RequestError::TargetTooLong);
     refused(&format!("GET /{path}{path}"), RequestError::TargetTooLong);
     // The head may be limited to less than the line.
-    let limits = Limits { head_bytes_max: 512, ..LIMITS };
+    let limits = RequestLimits { head_bytes_max: 512, ..LIMITS };
     let refusal =
         |input: &str| request_within(input.as_bytes(), &limits).map(|head| head.is_some());
     assert_eq!(refusal(&format!("GET /{path}")), Err(RequestError::TargetTooLong));
@@ -157,7 +157,7 @@ fn long_methods_are_refused_with_501_and_other_long_lines_with_400() {
         refused(&input, RequestError::Method);
     }
     assert_eq!(RequestError::Method.status(), 501);
-    let limits = Limits { head_bytes_max: 512, ..LIMITS };
+    let limits = RequestLimits { head_bytes_max: 512, ..LIMITS };
     let outcome = request_within(long.as_bytes(), &limits).map(|head| head.is_some());
     assert_eq!(outcome, Err(RequestError::Method));
     for input in [

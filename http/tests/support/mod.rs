@@ -10,12 +10,12 @@ use std::time::{Duration, SystemTime};
 
 use http::encode::{self, Edit, Forwarded, Reply, ResponseFrame};
 use http::{
-    BodyDecoder, BodyError, Date, Framing, Limits, Output, RequestError, RequestHead,
-    ResponseError, ResponseHead, Scan, Version, Via,
+    BodyDecoder, BodyError, Date, Framing, Output, RequestError, RequestHead, RequestLimits,
+    ResponseError, ResponseHead, ResponseLimits, Scan, Version, Via,
 };
 
 /// Limits that are easily exceeded.
-pub(crate) const LIMITS: Limits = Limits {
+pub(crate) const LIMITS: RequestLimits = RequestLimits {
     head_bytes_max: 4096,
     line_bytes_max: 1024,
     fields_max: 10,
@@ -23,8 +23,12 @@ pub(crate) const LIMITS: Limits = Limits {
     takes_underscores: false,
 };
 
+/// The same for responses.
+pub(crate) const RESPONSE_LIMITS: ResponseLimits =
+    ResponseLimits { head_bytes_max: LIMITS.head_bytes_max, fields_max: LIMITS.fields_max };
+
 /// Limits with tunnels.
-pub(crate) const TUNNEL_LIMITS: Limits = Limits { takes_connect: true, ..LIMITS };
+pub(crate) const TUNNEL_LIMITS: RequestLimits = RequestLimits { takes_connect: true, ..LIMITS };
 
 /// How Kiln names itself unless told otherwise.
 pub(crate) static KILN: Via = Via::new(Cow::Borrowed("kiln"), None);
@@ -65,7 +69,7 @@ fn grown<T, E>(
 /// choose by its packets what a message means.
 pub(crate) fn request_within(
     input: &[u8],
-    limits: &Limits,
+    limits: &RequestLimits,
 ) -> Result<Option<(usize, RequestHead)>, RequestError> {
     let mut head = RequestHead::default();
     let whole = head.parse(input, &mut Scan::default(), limits);
@@ -89,7 +93,7 @@ fn used_request() -> RequestHead {
 }
 
 /// A request's head that is taken; it ends where `input` has its first empty line.
-pub(crate) fn taken_within(input: &str, limits: &Limits) -> RequestHead {
+pub(crate) fn taken_within(input: &str, limits: &RequestLimits) -> RequestHead {
     let outcome = request_within(input.as_bytes(), limits);
     let Ok(Some((length, head))) = outcome else { panic!("{input:?}: {outcome:?}") };
     assert!(input[..length].ends_with("\r\n\r\n"), "{input:?}");
@@ -110,9 +114,9 @@ pub(crate) fn refused(input: &str, expect: RequestError) {
 /// A response's head and its length, at once and byte by byte.
 pub(crate) fn response(input: &[u8]) -> Result<Option<(usize, ResponseHead)>, ResponseError> {
     let mut head = ResponseHead::default();
-    let whole = head.parse(input, &mut Scan::default(), &LIMITS);
+    let whole = head.parse(input, &mut Scan::default(), &RESPONSE_LIMITS);
     let (mut other, mut scan) = (used_response(), Scan::default());
-    let split = grown(input, |bytes| other.parse(bytes, &mut scan, &LIMITS));
+    let split = grown(input, |bytes| other.parse(bytes, &mut scan, &RESPONSE_LIMITS));
     assert_eq!(whole, split, "{}", show(input));
     if let Ok(Some(_)) = whole {
         assert_eq!(format!("{head:?}"), format!("{other:?}"), "{}", show(input));
@@ -124,7 +128,7 @@ pub(crate) fn response(input: &[u8]) -> Result<Option<(usize, ResponseHead)>, Re
 fn used_response() -> ResponseHead {
     let message = b"HTTP/1.0 304 Used\r\nConnection: x\r\nContent-Length: 9\r\n\r\n";
     let mut head = ResponseHead::default();
-    head.parse(message, &mut Scan::default(), &LIMITS).expect("a head of this file's own");
+    head.parse(message, &mut Scan::default(), &RESPONSE_LIMITS).expect("a head of this file's own");
     ResponseHead { is_chunked: true, switches: true, requires_upgrade: true, ..head }
 }
 

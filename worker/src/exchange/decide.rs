@@ -8,12 +8,12 @@ use std::net::IpAddr;
 
 use heritage::Reason;
 use hook::{Decision, Field, RequestView};
-use http::encode::{self, Edit, Forwarded, Reply, ResponseFrame};
-use http::{BodyDecoder, Framing, Mark};
+use http::encode::{self, Forwarded, Reply, ResponseFrame};
+use http::{BodyDecoder, Edit, Framing, Mark};
 use settings::Policy;
 
 use super::{Asker, Attempt, Deadlines, Exchange, Facts, Purpose, Route, Stage, Upload};
-use crate::buffers::{BUFFER_BYTES, Slot};
+use crate::buffers::Slot;
 use crate::clients::Place;
 use crate::close_reason::CloseReason;
 use crate::connection::{Connection, Next, State};
@@ -150,7 +150,7 @@ impl<H: Hooks> Worker<H> {
                 {
                     return connection.reply_error(ctx, &head, Reason::ConnectUntaken, name);
                 }
-                let edits = edits.iter().map(edit_of);
+                let edits = edits.iter().copied();
                 // Not by what the script said: that may be empty, or change with the scripts.
                 let mark = ctx.via.mark(name.as_bytes());
                 if connection.is_in_loop(ctx, &head, mark) {
@@ -232,7 +232,14 @@ impl Connection {
         }
         match self.wire.fill(&mut ctx.buffers) {
             Ok(Fill::Bytes) => Next::Again,
-            Ok(Fill::Full) => self.refuse(ctx, Reason::RequestHeadTooLarge, Label::NONE),
+            // The head is within its limit so far.
+            Ok(Fill::Full) => {
+                let large_max = ctx.arriving_large_max();
+                match self.wire.inbound.grow(&mut ctx.buffers, large_max) {
+                    true => Next::Again,
+                    false => self.refuse(ctx, Reason::RequestHeadRoom, Label::NONE),
+                }
+            }
             Ok(Fill::Blocked) => {
                 self.wire.rest(&mut ctx.buffers, &mut ctx.pipes);
                 if !self.wire.inbound.is_empty() && !self.head_has_begun {
@@ -300,11 +307,12 @@ impl Connection {
     /// Answers a `TRACE` or `OPTIONS` that may be forwarded no more (RFC 9110, section 7.6.2).
     fn reply_as_last(&mut self, ctx: &mut Context, head: &Head) -> Next {
         let bytes = &self.wire.inbound.data()[..head.length];
-        let mut content = vec![0; BUFFER_BYTES];
-        let mut out = http::Output::new(&mut content);
         if ctx.request_head.is_method(bytes, "TRACE") {
+            // What it came with, and a space for each field that came without.
+            let mut content = vec![0; head.length + ctx.request_head.fields.len()];
+            let mut out = http::Output::new(&mut content);
             encode::trace_reply(&mut out, &ctx.request_head, bytes)
-                .expect("it is no larger than the head, which fits a buffer");
+                .expect("there is room for the head as it came");
             let filled = out.filled();
             const FIELDS: &[(&[u8], &[u8])] = &[(b"Content-Type", b"message/http")];
             return self.reply(ctx, head, 200, FIELDS, &content[..filled]);
@@ -355,9 +363,12 @@ impl Connection {
         };
         let written = match head.facts.purpose {
             Purpose::Connect => Ok(()),
-            Purpose::Answer | Purpose::Upgrade => slot.encode(&mut ctx.buffers, |out| {
-                encode::upstream_request(out, request_head, bytes, forwarded, edits)
-            }),
+            Purpose::Answer | Purpose::Upgrade => {
+                let large_max = ctx.limits.large_heads_bytes;
+                slot.encode_head(&mut ctx.buffers, large_max, |out| {
+                    encode::upstream_request(out, request_head, bytes, forwarded, edits.clone())
+                })
+            }
         };
         match written {
             Ok(()) => Ok(slot),
@@ -426,14 +437,6 @@ fn find_route(upstreams: &Upstreams, name: &[u8], key: &[u8], client: IpAddr) ->
         patience: upstreams.patience(upstream)?,
         aborts_on_close: upstreams.aborts_on_close(upstream),
     })
-}
-
-fn edit_of<'a>(edit: &hook::Edit<'a>) -> Edit<'a> {
-    match *edit {
-        hook::Edit::Set(name, value) => Edit::Set(name, value),
-        hook::Edit::Add(name, value) => Edit::Add(name, value),
-        hook::Edit::Remove(name) => Edit::Remove(name),
-    }
 }
 
 /// The same vector without its views: collecting in place keeps the allocation for the next request.

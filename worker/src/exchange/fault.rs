@@ -18,6 +18,8 @@ pub(crate) enum OriginFault {
     Ended,
     /// The response's head is refused.
     Malformed(ResponseError),
+    /// There was no room for the response's head.
+    NoRoom,
     /// No response head in time.
     HeadTimeout,
     /// It took nothing of the request's body for too long.
@@ -44,6 +46,7 @@ impl OriginFault {
             Self::ConnectTimeout => Reason::ConnectTimeout,
             Self::Ended => Reason::ResponseMissing,
             Self::Malformed(error) => reasons::of_response(error),
+            Self::NoRoom => Reason::ResponseHeadRoom,
             Self::HeadTimeout => Reason::ResponseHeadTimeout,
             Self::UploadTimeout => Reason::UploadTimeout,
             Self::ExchangeTimeout | Self::BodyOverdue => Reason::ExchangeTimeout,
@@ -73,6 +76,7 @@ impl OriginFault {
             // It is whole, as far as anybody looked, and the limit is Kiln's. If it counted, whoever
             // knows one heavy page could take the servers out one by one.
             Self::Malformed(error) if error.is_limit() => None,
+            Self::NoRoom => None,
             _ => Some(Deed::Failed),
         }
     }

@@ -131,6 +131,11 @@ fn send(
         }
     }
     let mut moved = taken > 0 || attempt.head_sent > before;
+    if *bytes > 0 && attempt.head_sent == attempt.head.data().len() {
+        // It can't be sent again, and its content may take long.
+        attempt.head.release(&mut ctx.buffers);
+        attempt.head_sent = 0;
+    }
     if !body.is_done() && client.inbound.is_empty() && !origin.wire.has_output() {
         let (fill, spliced) = take_content(body, is_chunked, client, &mut origin.wire, ctx);
         *bytes += spliced;
@@ -187,8 +192,12 @@ fn receive_head(
             Ok(true)
         }
         Ok(Fill::Blocked) => Ok(false),
+        // The head is within its limit so far.
         Ok(Fill::Full) => {
-            Err(Outcome::OriginFault(OriginFault::Malformed(ResponseError::HeadTooLarge)))
+            match origin.wire.inbound.grow(&mut ctx.buffers, ctx.limits.large_heads_bytes) {
+                true => Ok(true),
+                false => Err(Outcome::OriginFault(OriginFault::NoRoom)),
+            }
         }
         Ok(Fill::End) | Err(_) => Err(Outcome::OriginFault(OriginFault::Ended)),
     }
@@ -241,12 +250,18 @@ fn begin_response(
     let bytes = &origin.wire.inbound.data()[..length];
     let (date, via) = (&ctx.date, &ctx.via);
     if is_wanted {
-        // A spill is a 100 that found no room; what comes later must not overtake it.
-        let has_room = !client.has_spill();
         let write = |out: &mut http::Output<'_>| {
             encode::relayed_response(out, head, bytes, frame, date, via)
         };
-        if !has_room || client.outbound.encode(&mut ctx.buffers, write).is_err() {
+        let is_written = match client.has_output() {
+            // A spill is a 100 that found no room; what comes later must not overtake it.
+            true => !client.has_spill() && client.outbound.encode(&mut ctx.buffers, write).is_ok(),
+            false => {
+                let large_max = ctx.limits.large_heads_bytes;
+                client.outbound.encode_head(&mut ctx.buffers, large_max, write).is_ok()
+            }
+        };
+        if !is_written {
             return await_room(client, attempt);
         }
     }
@@ -272,7 +287,7 @@ fn begin_response(
 /// Makes room for a response's head, which is then parsed again.
 fn await_room(client: &mut Wire, attempt: &mut Attempt) -> Step {
     if !client.has_output() {
-        return Err(Outcome::OriginFault(OriginFault::Malformed(ResponseError::HeadTooLarge)));
+        return Err(Outcome::OriginFault(OriginFault::NoRoom));
     }
     attempt.scan = Scan::default();
     flush(client)

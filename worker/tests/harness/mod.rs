@@ -547,6 +547,18 @@ fn answer(
         "/connection" => write(stream, &counted(format!("{number}").as_bytes())),
         "/once" if count > 1 => false,
         "/once" => write(stream, &counted(format!("{number}").as_bytes())),
+        "/large-head" => {
+            let value = "v".repeat(query.parse().unwrap());
+            let head = format!("HTTP/1.1 200 OK\r\nX: {value}\r\nContent-Length: 5\r\n\r\n");
+            write(stream, &[head.as_bytes(), b"plain"].concat())
+        }
+        "/many-fields" => {
+            let many = "X: y\r\n".repeat(query.parse().unwrap());
+            write(
+                stream,
+                format!("HTTP/1.1 200 OK\r\n{many}Content-Length: 0\r\n\r\n").as_bytes(),
+            )
+        }
         "/bytes" => send_bytes(stream, query.parse().unwrap()),
         _ => write(stream, &counted(b"plain")),
     }
