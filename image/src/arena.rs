@@ -7,10 +7,12 @@
 //! Sixteen slots cannot hold hundreds of megabytes each there. What takes so much is memory that
 //! starts as zeroes, and that need not be near code: each slot has a far part for it.
 
+use std::ffi::c_void;
 use std::io;
 use std::ops::Range;
+use std::ptr::NonNull;
 
-use nix::sys::mman::{MapFlags, ProtFlags, mmap_anonymous};
+use nix::sys::mman::{MapFlags, MmapAdvise, ProtFlags, madvise, mmap_anonymous};
 
 /// Address range that the master reserves before its first fork; every child has it at the same place.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -125,6 +127,7 @@ fn reserve_anywhere(bytes: u64) -> io::Result<u64> {
     let flags = MapFlags::MAP_PRIVATE | MapFlags::MAP_NORESERVE;
     // SAFETY: the kernel chooses addresses where nothing is.
     let found = unsafe { mmap_anonymous(None, length, ProtFlags::PROT_NONE, flags) }?;
+    keep_out_of_cores(found, length.get());
     Ok((found.as_ptr() as u64).next_multiple_of(FAR_ALIGN))
 }
 
@@ -137,5 +140,53 @@ fn reserve_at(base: u64, bytes: u64, how: MapFlags) -> io::Result<()> {
     // unregistered all that pointed into it.
     let found = unsafe { mmap_anonymous(address, length, ProtFlags::PROT_NONE, flags) }?;
     assert_eq!(found.as_ptr() as u64, base, "the kernel knows MAP_FIXED_NOREPLACE");
+    keep_out_of_cores(found, length.get());
     Ok(())
+}
+
+/// Has debuggers pass over addresses where nothing is: GDB's `generate-core-file` tries to read each of
+/// their pages, which takes half a minute for 17 GiB. What an image maps there is a mapping of its own,
+/// and in every core.
+#[allow(unsafe_code)]
+fn keep_out_of_cores(place: NonNull<c_void>, bytes: usize) {
+    // SAFETY: it changes what a core holds, and nothing that the process sees.
+    let advised = unsafe { madvise(place, bytes, MmapAdvise::MADV_DONTDUMP) };
+    debug_assert!(advised.is_ok(), "the range was just mapped");
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+
+    /// Whether every mapping in the range is left out of cores; see proc_pid_smaps(5).
+    fn is_left_out(range: &Range<u64>) -> bool {
+        let smaps = fs::read_to_string("/proc/self/smaps").expect("it is readable");
+        let mut is_inside = false;
+        let (mut bytes, mut left_out) = (0, true);
+        for line in smaps.lines() {
+            let (word, rest) = line.split_once(' ').expect("a line has words");
+            let number = |text| u64::from_str_radix(text, 16).ok();
+            if let Some((start, end)) = word.split_once('-') {
+                let (start, end) = (number(start).expect("hex"), number(end).expect("hex"));
+                let (start, end) = (start.max(range.start), end.min(range.end));
+                is_inside = start < end;
+                bytes += end.saturating_sub(start);
+            } else if word == "VmFlags:" && is_inside {
+                left_out &= rest.split_whitespace().any(|flag| flag == "dd");
+            }
+        }
+        assert_eq!(bytes, range.end - range.start, "all of it is mapped");
+        left_out
+    }
+
+    #[test]
+    fn reserved_addresses_are_left_out_of_cores_before_and_after_a_slot_was_used() {
+        let arena = Arena::reserve().expect("there are addresses");
+        let slot = arena.slot(3);
+        assert!(is_left_out(&arena.range()) && is_left_out(&slot.far_range()));
+        slot.clear().expect("it is ours");
+        assert!(is_left_out(&arena.range()) && is_left_out(&slot.far_range()));
+    }
 }

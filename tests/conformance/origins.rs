@@ -271,11 +271,7 @@ fn an_origin_that_resets_is_502_or_a_truncated_answer() {
 /// A body that stalls ends, visibly, after the timeout.
 #[test]
 fn a_response_that_stalls_is_given_up() {
-    for start in [
-        "HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nabc",
-        "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n",
-        "HTTP/1.1 200 OK\r\n\r\nabc",
-    ] {
+    let check = |start: &'static str| {
         let origin = Upstream::answering_hasty(move |_, stream| {
             stream.write_all(start.as_bytes())?;
             let _ = stream.read(&mut [0; 1]);
@@ -283,7 +279,17 @@ fn a_response_that_stalls_is_given_up() {
         });
         let answer = connect_hasty().send(origin.get()).try_response();
         assert!(answer.is_err(), "{start:?} became {answer:?}");
-    }
+    };
+    // Each waits for the same timeout: side by side they wait once.
+    std::thread::scope(|scope| {
+        for start in [
+            "HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nabc",
+            "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n",
+            "HTTP/1.1 200 OK\r\n\r\nabc",
+        ] {
+            scope.spawn(move || check(start));
+        }
+    });
 }
 
 /// A byte now and then is no head: its time runs from the request on, or an origin could hold a client

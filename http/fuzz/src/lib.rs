@@ -1,7 +1,7 @@
 //! What holds of any bytes that are given to http's parsers: properties, not examples.
 //!
 //! Each function takes what a fuzzer made up, two bytes of choices and then a message, and panics if a
-//! property does not hold. The fuzz targets call them, and so does `cargo test -p http`, which includes
+//! property does not hold. The fuzz targets call them, and so does `cargo test` in `http`, which includes
 //! this file by its path and replays the corpora.
 
 mod chunked;
