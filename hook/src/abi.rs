@@ -50,21 +50,6 @@ pub(crate) struct Field {
     pub(crate) value: Str,
 }
 
-/// `kiln_common_field`, in its order: names whose place the host notes.
-pub(crate) const COMMON_FIELDS: [&str; 11] = [
-    "host",
-    "user-agent",
-    "accept",
-    "accept-encoding",
-    "accept-language",
-    "authorization",
-    "cookie",
-    "content-type",
-    "content-length",
-    "referer",
-    "x-forwarded-for",
-];
-
 /// `kiln_request`.
 #[repr(C)]
 pub(crate) struct Request {
@@ -77,7 +62,7 @@ pub(crate) struct Request {
     pub(crate) fields: *const Field,
     pub(crate) fields_count: u32,
     pub(crate) client_port: u16,
-    pub(crate) common: [u16; COMMON_FIELDS.len()],
+    pub(crate) common: [u16; field::COMMON_FIELDS.len()],
 }
 
 /// `kiln_host`: the table of effects.
@@ -148,7 +133,7 @@ impl Request {
         fields: ptr::null(),
         fields_count: 0,
         client_port: 0,
-        common: [0; COMMON_FIELDS.len()],
+        common: [0; field::COMMON_FIELDS.len()],
     };
 
     /// Writes a request down as `abi.h` has it. What it points to lives as long as the arguments.
@@ -164,7 +149,7 @@ impl Request {
         if client.0 != request.client.ip() {
             *client = (request.client.ip(), request.client.ip().to_string());
         }
-        self.common = [0; COMMON_FIELDS.len()];
+        self.common = [0; field::COMMON_FIELDS.len()];
         fields.clear();
         for (index, field) in request.fields.iter().enumerate() {
             fields.push(Field { name: Str::lend(field.name), value: Str::lend(field.value) });

@@ -1,6 +1,19 @@
 //! The fields whose place in a head the host notes, so that scripts need not search for them.
 
-use crate::abi::COMMON_FIELDS;
+/// `kiln_common_field`, in its order: names whose place the host notes.
+pub(crate) const COMMON_FIELDS: [&str; 11] = [
+    "host",
+    "user-agent",
+    "accept",
+    "accept-encoding",
+    "accept-language",
+    "authorization",
+    "cookie",
+    "content-type",
+    "content-length",
+    "referer",
+    "x-forwarded-for",
+];
 
 /// Where a name is in `abi.h`'s list of common fields.
 pub(crate) fn common_index(name: &[u8]) -> Option<usize> {
