@@ -8,6 +8,10 @@
 //! back as soon as what is left fits a usual one. Bodies never fill it. None is kept for later, and all of
 //! them together have a limit, since who sends a large head slowly, or never reads one, holds it.
 
+use std::ops::{Deref, DerefMut};
+
+use memmap2::MmapMut;
+
 /// Bytes of a buffer: a usual head, and one read of a body. Larger ones make bodies hardly quicker.
 pub(crate) const BUFFER_BYTES: usize = 16 * 1024;
 
@@ -20,18 +24,50 @@ const POOLED_MAX: usize = 1024;
 /// Bytes that came in at one end and have not yet left at the other.
 #[derive(Debug)]
 struct Buffer {
-    bytes: Box<[u8]>,
+    bytes: Bytes,
     start: usize,
     end: usize,
 }
 
+/// The memory of a buffer.
+#[derive(Debug)]
+enum Bytes {
+    /// Of a usual one.
+    Usual(Box<[u8]>),
+    /// Of a larger one: mapped, so that a burst of them goes back to the system, whatever was allocated
+    /// meanwhile.
+    Large(MmapMut),
+}
+
+impl Deref for Bytes {
+    type Target = [u8];
+
+    #[inline]
+    fn deref(&self) -> &[u8] {
+        match self {
+            Bytes::Usual(bytes) => bytes,
+            Bytes::Large(bytes) => bytes,
+        }
+    }
+}
+
+impl DerefMut for Bytes {
+    #[inline]
+    fn deref_mut(&mut self) -> &mut [u8] {
+        match self {
+            Bytes::Usual(bytes) => bytes,
+            Bytes::Large(bytes) => bytes,
+        }
+    }
+}
+
 impl Buffer {
-    fn of(bytes: usize) -> Self {
-        Buffer { bytes: vec![0; bytes].into_boxed_slice(), start: 0, end: 0 }
+    fn of(bytes: Bytes) -> Self {
+        Buffer { bytes, start: 0, end: 0 }
     }
 
     fn is_large(&self) -> bool {
-        self.bytes.len() > BUFFER_BYTES
+        matches!(self.bytes, Bytes::Large(_))
     }
 
     fn data(&self) -> &[u8] {
@@ -55,7 +91,9 @@ pub(crate) struct Buffers {
 
 impl Buffers {
     fn take(&mut self) -> Buffer {
-        self.free.pop().unwrap_or_else(|| Buffer::of(BUFFER_BYTES))
+        self.free
+            .pop()
+            .unwrap_or_else(|| Buffer::of(Bytes::Usual(vec![0; BUFFER_BYTES].into_boxed_slice())))
     }
 
     /// A larger buffer, unless it would be larger than any head needs, or more than `large_max` bytes
@@ -65,8 +103,9 @@ impl Buffers {
         if bytes > LARGE_BYTES_MAX || in_use as u64 > large_max {
             return None;
         }
+        let mapped = MmapMut::map_anon(bytes).ok()?;
         self.large_bytes = in_use;
-        Some(Buffer::of(bytes))
+        Some(Buffer::of(Bytes::Large(mapped)))
     }
 
     fn give(&mut self, mut buffer: Buffer) {
