@@ -71,6 +71,7 @@ reasons! {
     RequestExpectation, "request-expectation", Client, 417, "The request expects something other than 100-continue.";
     RequestHeadTimeout, "request-head-timeout", Client, 408, "The request head did not arrive within timeouts.head_ms.";
     RequestChunks, "request-chunks", Client, 400, "The chunks of the request's body are malformed.";
+    RequestTrailer, "request-trailer", Client, 400, "A trailer of the request has the name of a field that only a head may have.";
     RequestBodyTooLarge, "request-body-too-large", Client, 413, "The request's body is larger than limits.request_body_bytes.";
     RequestBodyTimeout, "request-body-timeout", Client, 408, "The request's body stalled for timeouts.body_ms, or came more slowly than limits.request_body_rate.";
     ClientConnections, "client-connections", Client, 503, "The client holds more than limits.client_connections.";
@@ -93,6 +94,7 @@ reasons! {
     ResponseCutLength, "response-cut-length", Server, 0, "The server closed the connection before all of the Content-Length had come.";
     ResponseCutChunks, "response-cut-chunks", Server, 0, "The server closed the connection before the last chunk.";
     ResponseChunks, "response-chunks", Server, 0, "The chunks of the response's body are malformed.";
+    ResponseTrailer, "response-trailer", Server, 0, "A trailer of the response has the name of a field that only a head may have.";
     ResponseBodyTimeout, "response-body-timeout", Server, 0, "The server sent nothing of the response's body for response_body_ms.";
     UploadTimeout, "upload-timeout", Server, 504, "The server took nothing of the request's body for body_ms.";
     ExchangeTimeout, "exchange-timeout", Server, 504, "The exchange took longer than exchange_ms.";

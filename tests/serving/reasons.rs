@@ -101,6 +101,11 @@ fn every_answer_of_kilns_own_is_counted_by_its_reason() {
             400,
             "request-chunks",
         ),
+        (
+            "PUT / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n0\r\nHost: b\r\n\r\n",
+            400,
+            "request-trailer",
+        ),
         ("CONNECT a:1 HTTP/1.1\r\nHost: a:1\r\n\r\n", 501, "request-method"),
     ] {
         let mut client = kiln.connect();

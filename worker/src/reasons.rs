@@ -1,7 +1,7 @@
 //! What a parser or an origin did, as a reason of Kiln's.
 
 use heritage::Reason;
-use http::{RequestError, ResponseError};
+use http::{BodyError, RequestError, ResponseError};
 
 /// Why a request head is refused.
 pub(crate) fn of_request(error: RequestError) -> Reason {
@@ -38,6 +38,24 @@ pub(crate) fn of_response(error: ResponseError) -> Reason {
         ResponseError::ContentLength => Reason::ResponseContentLength,
         ResponseError::TransferEncoding => Reason::ResponseTransferEncoding,
         ResponseError::Switch => Reason::ResponseSwitch,
+    }
+}
+
+/// Why a request's body is refused.
+pub(crate) fn of_request_body(error: BodyError) -> Reason {
+    match error {
+        BodyError::Trailer => Reason::RequestTrailer,
+        BodyError::ChunkSize | BodyError::ChunkEnd => Reason::RequestChunks,
+        BodyError::Malformed | BodyError::TooLong => Reason::RequestChunks,
+    }
+}
+
+/// Why a response's body is refused.
+pub(crate) fn of_response_body(error: BodyError) -> Reason {
+    match error {
+        BodyError::Trailer => Reason::ResponseTrailer,
+        BodyError::ChunkSize | BodyError::ChunkEnd => Reason::ResponseChunks,
+        BodyError::Malformed | BodyError::TooLong => Reason::ResponseChunks,
     }
 }
 

@@ -1,7 +1,7 @@
 //! How origins fail: what each failure is told as, and what it says of the server.
 
 use heritage::Reason;
-use http::ResponseError;
+use http::{BodyError, ResponseError};
 
 use crate::close_reason::CloseReason;
 use crate::reasons;
@@ -31,7 +31,7 @@ pub(crate) enum OriginFault {
     /// The connection ended before the last chunk of the body.
     CutChunks,
     /// The body is refused.
-    BodyMalformed,
+    BodyMalformed(BodyError),
     /// The body stalled.
     BodyTimeout,
     /// The exchange took too long, and its body was on its way.
@@ -52,7 +52,7 @@ impl OriginFault {
             Self::ExchangeTimeout | Self::BodyOverdue => Reason::ExchangeTimeout,
             Self::CutLength => Reason::ResponseCutLength,
             Self::CutChunks => Reason::ResponseCutChunks,
-            Self::BodyMalformed => Reason::ResponseChunks,
+            Self::BodyMalformed(error) => reasons::of_response_body(error),
             Self::BodyTimeout => Reason::ResponseBodyTimeout,
         }
     }
@@ -61,7 +61,7 @@ impl OriginFault {
     pub(crate) fn cuts(self) -> Option<CloseReason> {
         match self {
             Self::CutLength | Self::CutChunks => Some(CloseReason::OriginTruncated),
-            Self::BodyMalformed => Some(CloseReason::OriginMalformed),
+            Self::BodyMalformed(_) => Some(CloseReason::OriginMalformed),
             Self::BodyTimeout | Self::BodyOverdue => Some(CloseReason::OriginTimeout),
             _ => None,
         }

@@ -15,6 +15,7 @@ use super::{Attempt, Download, Exchange, OriginFault, Stage, Upload, UploadProgr
 use crate::buffers::{Buffers, Slot};
 use crate::context::Context;
 use crate::origin::Origin;
+use crate::reasons;
 use crate::upstreams::Deed;
 use crate::wire::{Fill, Wire};
 
@@ -108,7 +109,7 @@ fn send(
     let (inbound, outbound) = (&mut client.inbound, &mut origin.wire.outbound);
     let Transferred { taken, content } =
         transfer(body, is_chunked, inbound, outbound, &mut ctx.buffers)
-            .map_err(|_| Outcome::ClientFault(Reason::RequestChunks))?;
+            .map_err(|error| Outcome::ClientFault(reasons::of_request_body(error)))?;
     *bytes += content as u64;
     attempt.awaits_continue &= taken == 0;
     if *bytes > ctx.limits.request_body_bytes {
@@ -304,7 +305,7 @@ fn relay(
     let is_chunked = *framing == Framing::Chunked;
     let (inbound, outbound) = (&mut origin.wire.inbound, &mut client.outbound);
     let Transferred { taken, .. } = transfer(body, is_chunked, inbound, outbound, &mut ctx.buffers)
-        .map_err(|_| Outcome::OriginFault(OriginFault::BodyMalformed))?;
+        .map_err(|error| Outcome::OriginFault(OriginFault::BodyMalformed(error)))?;
     if body.is_done() && !*is_terminated {
         *is_terminated = !is_chunked || client.outbound.push(encode::LAST_CHUNK, &mut ctx.buffers);
     }
