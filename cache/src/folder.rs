@@ -62,7 +62,7 @@ impl Folder {
         Self::open_for(path, geteuid())
     }
 
-    /// Opens what is to be this user's alone, for whom it may be looked at before anybody becomes them.
+    /// Opens a folder that belongs to this user alone. The caller need not be that user yet.
     pub fn open_for(path: &Path, user: Uid) -> Result<Option<Self>, Unusable> {
         let flags = OFlag::O_DIRECTORY | OFlag::O_CLOEXEC | OFlag::O_RDONLY | OFlag::O_NOFOLLOW;
         let folder = match open(path, flags, Mode::empty()) {

@@ -26,7 +26,7 @@ constexpr const char *RECURSIVE_ONCE =
 // The values of a pthread_once_t; the first one is PTHREAD_ONCE_INIT.
 constexpr int NEW = 0, RUNNING = 1, DONE = 2;
 
-// Whether a mutex says by an error that it is its owner who wants it (pthread_mutexattr_settype(3)).
+// Whether a mutex answers its own owner with an error (pthread_mutexattr_settype(3)).
 bool checks_errors(const pthread_mutex_t *mutex) {
   constexpr int TYPE_MASK = 3;  // The other bits are of robust mutexes and such (glibc's pthreadP.h).
   return (mutex->__data.__kind & TYPE_MASK) == PTHREAD_MUTEX_ERRORCHECK_NP;

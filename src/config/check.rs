@@ -23,7 +23,7 @@ const LIKENESS_MIN: f64 = 0.8;
 /// A value with its place in the text.
 pub(super) type Value<'t> = Spanned<DeValue<'t>>;
 
-/// A text that was read, with what is to be said of it all the same.
+/// A text that was read, with the warnings about it.
 pub(super) struct Read<'t> {
     pub(super) file: File,
     pub(super) document: Document<'t>,

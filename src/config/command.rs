@@ -58,7 +58,7 @@ fn check(path: &Path, json: bool) -> anyhow::Result<ExitCode> {
     }
 }
 
-/// What a file comes to on this machine, if a start would take it, and what is to be said of it.
+/// What a file comes to on this machine, if a start would take it, and the messages about it.
 fn look(path: &Path) -> (Option<File>, Vec<Diagnostic>) {
     let text = match text_of(path) {
         Ok(text) => text,

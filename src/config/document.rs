@@ -16,7 +16,7 @@ const LINE_CHARACTERS_MAX: usize = 160;
 pub(super) struct Document<'t> {
     path: &'t Path,
     text: &'t str,
-    /// The bytes that each is about, and what is to be said of them.
+    /// The bytes that each message is about, and the message.
     found: Vec<(Range<usize>, Severity, String)>,
 }
 
